@@ -1,0 +1,207 @@
+"""Everything a peer can ask of the world, and the promise about their order.
+
+Here:   one frozen class per effect, and their union `Effect`; the records of `Persist`; reasons for a drop.
+Never:  how they are performed (raft_actors/peer/perform.py).
+
+The ordering promise. Effects begin in list order. `Persist` is asynchronous: the disk works on writes in the order of
+their `seq` and reports `Durable(seq)`. An effect with a field `after` must not leave before write `after` is durable;
+nothing else orders disk and network (dissertation §10.2.1). core/outbox.py is the class that keeps this promise.
+
+What `after` is. For every reply: the newest write issued so far, so that a reply can never promise what a crash could
+take back, be it a vote, a term, or entries of an *earlier* request whose write is still on its way (the duplicate that
+needs no write of its own). For a candidate's request: the same. For a leader's AppendEntries and for pre-votes: the
+write of the (term, vote) that made them legal, so that a leader's disk runs beside its followers' disks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from raft_actors.core.entries import Entry
+from raft_actors.core.messages import Envelope
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, Role, RpcId, Term, WriteSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardState:
+    """Term and vote (Raft Fig. 2, persistent state). `voted_for` names a directory, never a member id."""
+
+    term: Term
+    voted_for: DirectoryId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """These entries follow the log's end."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truncate:
+    """All entries from `from_index` on are forgotten."""
+
+    from_index: LogIndex
+
+
+Record: TypeAlias = HardState | Append | Truncate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persist:
+    """Make these records durable, in this order, all or (after a crash) a prefix of the write groups."""
+
+    seq: WriteSeq
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRequest:
+    """Call a peer. Ends as `ReplyReceived` or `RequestFailed` with this `rpc_id`, or as both, in this order reversed."""
+
+    rpc_id: RpcId
+    envelope: Envelope
+    after: WriteSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendReply:
+    """Answer a received request."""
+
+    request_id: RequestId
+    envelope: Envelope
+    after: WriteSeq
+
+
+class DropReason(Enum):
+    """Why a message from outside was not obeyed. Counted by the shell under these names."""
+
+    FOREIGN_CLUSTER = "foreign_cluster"
+    WRONG_ADDRESSEE = "wrong_addressee"
+    OLD_INCARNATION = "old_incarnation"
+    FROM_SELF = "from_self"
+    MALFORMED = "malformed"
+    SECOND_LEADER = "second_leader"
+    CONFLICTS_WITH_COMMITTED = "conflicts_with_committed"
+    NOT_A_VOTER = "not_a_voter"
+    STALE_REPLY = "stale_reply"
+    IMPOSSIBLE_MATCH = "impossible_match"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """A received request is dropped: the caller gets no Raft answer, only the news that there will be none."""
+
+    request_id: RequestId
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """A reply or hello was dropped, or an answer counted for nothing."""
+
+    sender: MemberId
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartElectionTimer:
+    """Draw a new election timeout and fire `ElectionTimedOut(generation)` after it; the timer before is void.
+
+    `soon`: fire after a random 0 to 50 ms instead, because the leader is known to be gone (hello of its successor).
+    """
+
+    generation: int
+    soon: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopElectionTimer:
+    """No election timer runs while leading."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleChanged:
+    """Role, term or known leader changed. The heartbeat daemon beats while the role is leader."""
+
+    role: Role
+    term: Term
+    leader: MemberId | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitAdvanced:
+    """Entries up to `commit_index` are committed; the shell may apply them (Raft §5.3)."""
+
+    commit_index: LogIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationChanged:
+    """Another configuration is in force: a new entry was appended, or one was truncated (dissertation §4.1)."""
+
+    index: LogIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalStarted:
+    """The proposal is in the leader's log at (index, term). Whether it commits, the applied entries tell."""
+
+    proposal_id: int
+    index: LogIndex
+    term: Term
+
+
+class ProposalRefusal(Enum):
+    """Why a proposal was not appended; definite, it never will be."""
+
+    NOT_LEADER = "not_leader"
+    OVERLOADED = "overloaded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRefused:
+    """The proposal was not appended. `leader` is a hint, None when unknown."""
+
+    proposal_id: int
+    reason: ProposalRefusal
+    leader: MemberId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConfirmed:
+    """A state that has applied `read_index` is new enough for this read (dissertation §6.4)."""
+
+    read_id: int
+    read_index: LogIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRefused:
+    """Not (or no longer) leader, or too many reads wait (`leader` is then ourselves)."""
+
+    read_id: int
+    leader: MemberId | None
+
+
+Effect: TypeAlias = (
+    Persist
+    | SendRequest
+    | SendReply
+    | Refuse
+    | Count
+    | RestartElectionTimer
+    | StopElectionTimer
+    | RoleChanged
+    | CommitAdvanced
+    | ConfigurationChanged
+    | ProposalStarted
+    | ProposalRefused
+    | ReadConfirmed
+    | ReadRefused
+)

@@ -1,0 +1,116 @@
+"""What a log holds: entries and their payloads, and the genesis that stands before the first of them.
+
+Here:   `Entry`, the three payloads, the configuration as data, `Genesis`.
+Never:  which configuration is in force (configuration.py), bytes on a disk (raft_actors/codec.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
+
+ENTRY_OVERHEAD_BYTES: Final = 64
+"""What one entry costs beside its payload, on the wire and on the disk, rounded up; only used to cap and to count."""
+
+MEMBER_BYTES: Final = 32
+"""What one member of a configuration entry costs, rounded up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Bytes for the state machine; the core never looks inside. One entry may carry a whole batch."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    """First entry of a new term, so that older entries can be committed (Raft §5.4.2, §8)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One line of a configuration: a place, the directory that serves it, and whether it counts."""
+
+    member_id: MemberId
+    directory_id: DirectoryId
+    voter: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """Who belongs to the group, from the entry that carries it on (dissertation §4.1). Sorted by member id."""
+
+    members: tuple[Member, ...]
+
+    def __post_init__(self) -> None:
+        ids = [member.member_id for member in self.members]
+        directories = {member.directory_id for member in self.members}
+        if ids != sorted(set(ids)):
+            raise ValueError(f"members must be sorted by id, each once, got {ids}")
+        if len(directories) != len(self.members):
+            raise ValueError("two members of a configuration name the same data directory")
+
+    def voters(self) -> tuple[Member, ...]:
+        """The members whose answers count."""
+        return tuple(member for member in self.members if member.voter)
+
+    def is_voter(self, directory_id: DirectoryId) -> bool:
+        """Whether answers from this directory count."""
+        return any(member.voter and member.directory_id == directory_id for member in self.members)
+
+    def find(self, member_id: MemberId) -> Member | None:
+        """The line of this member, or None when it is not listed."""
+        return next((member for member in self.members if member.member_id == member_id), None)
+
+
+Payload: TypeAlias = Command | Noop | Configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of the log (Raft §5.3)."""
+
+    id: EntryId
+    payload: Payload
+    stamp_ms: int
+    """Log-carried time: never falls along a log, follows the leaders' monotonic clocks, is no wall time."""
+
+    @property
+    def index(self) -> LogIndex:
+        """Shorthand for `id.index`."""
+        return self.id.index
+
+    @property
+    def term(self) -> Term:
+        """Shorthand for `id.term`."""
+        return self.id.term
+
+    @property
+    def size_bytes(self) -> int:
+        """What the entry counts against byte limits: its payload and a fixed overhead."""
+        match self.payload:
+            case Command(data=data):
+                return ENTRY_OVERHEAD_BYTES + len(data)
+            case Configuration(members=members):
+                return ENTRY_OVERHEAD_BYTES + MEMBER_BYTES * len(members)
+            case Noop():
+                return ENTRY_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Genesis:
+    """The record every member of a group starts from; it stands at index 0 of every log.
+
+    It is computed from what all members said (`reference` rule: the same directories give the same record), never
+    drawn, so two starters cannot make two clusters of one set of directories.
+    """
+
+    cluster_id: bytes
+    """16 bytes: hash of the group's name, its first members and the settings."""
+    group: str
+    configuration: Configuration
+    settings: bytes
+    """What the state machine was created with (limits, machine version); opaque to Raft, replicated like an entry."""

@@ -1,0 +1,123 @@
+"""Everything that can happen to a peer. Time is in the event; the core has no clock.
+
+Here:   one frozen class per kind of event, and their union `Event`.
+Never:  what happens next (step.py and the rule files).
+
+`now_ms` is the peer's own monotonic clock, in milliseconds; only differences of it mean anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from raft_actors.core.messages import Envelope
+from raft_actors.core.types import Incarnation, MemberId, RequestId, RpcId, WriteSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReceived:
+    """Another peer asks. Exactly one `SendReply` or `Refuse` with this `request_id` follows, in this step or later."""
+
+    now_ms: int
+    request_id: RequestId
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyReceived:
+    """A peer answered our request `rpc_id`."""
+
+    now_ms: int
+    rpc_id: RpcId
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed:
+    """Our request `rpc_id` will bring no answer in time: refused, lost, or past its deadline. It may have been obeyed."""
+
+    now_ms: int
+    rpc_id: RpcId
+    to: MemberId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElectionTimedOut:
+    """The election timer fired. Ignored unless it is the one started last (Ruaft's versioned timer)."""
+
+    now_ms: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatDue:
+    """The heartbeat interval passed. Ignored unless leader."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """All writes up to `seq` are on the disk."""
+
+    now_ms: int
+    seq: WriteSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """Someone wants `data` in the log, as one entry. Answered by `ProposalStarted` or `ProposalRefused` in this step."""
+
+    now_ms: int
+    proposal_id: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRequested:
+    """Someone wants to read at the newest state. Answered by `ReadConfirmed` or `ReadRefused`, now or later."""
+
+    now_ms: int
+    read_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAbandoned:
+    """Whoever asked for this read no longer waits; it is forgotten without an answer."""
+
+    now_ms: int
+    read_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelloReceived:
+    """Another peer says that it has (re)started as this incarnation. Needs no answer."""
+
+    now_ms: int
+    cluster_id: bytes
+    sender: MemberId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDownRequested:
+    """The shell wants this leader to stop leading, for example because its application has been away for too long."""
+
+    now_ms: int
+    why: str
+
+
+Event: TypeAlias = (
+    RequestReceived
+    | ReplyReceived
+    | RequestFailed
+    | ElectionTimedOut
+    | HeartbeatDue
+    | Durable
+    | Proposed
+    | ReadRequested
+    | ReadAbandoned
+    | HelloReceived
+    | StepDownRequested
+)

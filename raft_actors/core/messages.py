@@ -1,0 +1,102 @@
+"""The requests and replies that peers exchange: one frozen class each, fields named as in the paper's figures.
+
+Here:   Raft Fig. 2 (RequestVote, AppendEntries), dissertation §9.6 (PreVote), and the envelope around them.
+Never:  what to do with them (election.py, replication.py, reads.py), their bytes (raft_actors/codec.py).
+Later:  InstallSnapshot (Raft Fig. 13) comes with compaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from raft_actors.core.entries import Entry
+from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreVote:
+    """Would-be candidate to every other voter: would you vote for me? Changes nothing at the voter (§9.6)."""
+
+    term: Term
+    """The asker's present term; it is not raised before a majority agreed."""
+    last_entry: EntryId
+    campaign: int
+    """Which campaign of this incarnation asks; echoed, so that an answer to an earlier one counts for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreVoteReply:
+    """A voter's answer. Its term is adopted by the asker, which is what dissolves Ruaft's deadlock RF3."""
+
+    term: Term
+    vote_granted: bool
+    campaign: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestVote:
+    """Candidate to every other voter (Raft Fig. 2, RequestVote RPC). The candidate is the envelope's directory."""
+
+    term: Term
+    last_entry: EntryId
+    """(lastLogTerm, lastLogIndex) of the paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestVoteReply:
+    """The vote, durable before it is sent."""
+
+    term: Term
+    vote_granted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendEntries:
+    """Leader to every other member (Raft Fig. 2, AppendEntries RPC). Without entries: heartbeat and read-index beat."""
+
+    term: Term
+    prev_entry: EntryId
+    """(prevLogTerm, prevLogIndex) of the paper."""
+    entries: tuple[Entry, ...]
+    leader_commit: LogIndex
+    beat: int
+    """Round of dissertation §6.4 that this message belongs to; echoed. A read is confirmed by later rounds only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendEntriesReply:
+    """A follower's answer; a success is sent only when all the entries it covers are durable."""
+
+    term: Term
+    success: bool
+    request_term: Term
+    """Term of the request: an answer to an earlier leadership counts for nothing in a later one."""
+    prev_index: LogIndex
+    """Index of the request's prev_entry: tells a late answer from a fresh one."""
+    match_index: LogIndex
+    """On success: the last index that the *request* covered, never the follower's own end."""
+    conflict: EntryId | None
+    """On failure: the follower's last entry at or before prev_entry whose term is not above prev_entry's term."""
+    beat: int
+
+
+Request: TypeAlias = PreVote | RequestVote | AppendEntries
+Reply: TypeAlias = PreVoteReply | RequestVoteReply | AppendEntriesReply
+Message: TypeAlias = Request | Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A message, and who says it on behalf of which cluster."""
+
+    cluster_id: bytes
+    sender: MemberId
+    incarnation: Incarnation
+    to: MemberId
+    message: Message
+
+    @property
+    def directory_id(self) -> DirectoryId:
+        """The directory that makes the promise; what counting goes by."""
+        return self.incarnation.directory_id
