@@ -59,7 +59,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """Call a peer. Ends as `ReplyReceived` or `RequestFailed` with this `rpc_id`, or as both, in this order reversed."""
+    """Call a peer. Ends as `ReplyReceived` or `RequestFailed` with this `rpc_id`; a late reply may follow a failure."""
 
     rpc_id: RpcId
     envelope: Envelope

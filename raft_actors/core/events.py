@@ -35,7 +35,7 @@ class ReplyReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailed:
-    """Our request `rpc_id` will bring no answer in time: refused, lost, or past its deadline. It may have been obeyed."""
+    """No answer to our request `rpc_id` in time: refused, lost, or past its deadline. It may have been obeyed."""
 
     now_ms: int
     rpc_id: RpcId
@@ -67,7 +67,7 @@ class Durable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposed:
-    """Someone wants `data` in the log, as one entry. Answered by `ProposalStarted` or `ProposalRefused` in this step."""
+    """Someone wants `data` in the log, as one entry: `ProposalStarted` or `ProposalRefused` in this step."""
 
     now_ms: int
     proposal_id: int
@@ -106,6 +106,8 @@ class StepDownRequested:
 
     now_ms: int
     why: str
+    hold_off_ms: int
+    """How long it does not campaign again, so that a peer that cannot serve does not win again and again."""
 
 
 Event: TypeAlias = (

@@ -1,0 +1,142 @@
+"""Every property that the rest relies on, of a state and of a step.
+
+Here:   `check_step`, constant time, runs after every step, in actors too; `check_state`, linear in the log, runs in
+        tests, in the simulator and once a second elsewhere.
+Never:  anything about messages from outside (those are validated, dropped and counted).
+
+The order of indexes, drawn (docs/INVARIANTS.md):
+
+    base <= commit_index <= last          0 <= durable_index <= last
+    leader, per member:  match_index < next_index <= last + 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from raft_actors.core.quorum import majority
+from raft_actors.core.state import Leading, Progress, State
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, Role, Term, WriteSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """The scalars of a state that tell whether a step was legal; cheap to take."""
+
+    term: Term
+    voted_for: DirectoryId | None
+    role: Role
+    last: EntryId
+    commit_index: LogIndex
+    durable_index: LogIndex
+    write_seq: WriteSeq
+    durable_seq: WriteSeq
+    timer_generation: int
+
+    @classmethod
+    def of(cls, state: State) -> Footprint:
+        """Take it."""
+        return cls(
+            term=state.current_term,
+            voted_for=state.voted_for,
+            role=state.role,
+            last=state.log.last,
+            commit_index=state.commit_index,
+            durable_index=state.durable_index,
+            write_seq=state.write_seq,
+            durable_seq=state.durable_seq,
+            timer_generation=state.timer_generation,
+        )
+
+
+def check_step(before: Footprint, after: Footprint) -> None:
+    """What no single step may do, whatever the event."""
+    assert after.term >= before.term, f"term went back: {before.term} -> {after.term} (Raft §5.1)"
+    if after.term == before.term and before.voted_for is not None:
+        assert after.voted_for == before.voted_for, f"second vote in term {after.term} (Raft §5.2)"
+    if (after.term, after.voted_for) != (before.term, before.voted_for):
+        assert after.write_seq > before.write_seq, f"term {after.term} or its vote changed without a write (Fig. 2)"
+    assert after.commit_index >= before.commit_index, f"commit went back: {before.commit_index} -> {after.commit_index}"
+    assert after.commit_index <= after.last.index, f"committed {after.commit_index}, but the log ends at {after.last}"
+    assert after.durable_index <= after.last.index, f"durable {after.durable_index}, but the log ends at {after.last}"
+    assert after.last.term <= after.term, f"the log ends at {after.last}, after the present term {after.term}"
+    if before.role is Role.LEADER and after.role is Role.LEADER:
+        assert after.term == before.term, "a leader changed its term without stepping down"
+        assert after.last >= before.last, f"leader append-only (Fig. 3): {before.last} -> {after.last}"
+    if after.last != before.last:
+        assert after.write_seq > before.write_seq, f"the log changed to {after.last} without a write"
+    assert after.durable_seq <= after.write_seq, f"write {after.durable_seq} done, {after.write_seq} issued"
+    assert after.durable_seq >= before.durable_seq, f"durable write went back to {after.durable_seq}"
+    assert after.timer_generation >= before.timer_generation, "the election timer's generation went back"
+
+
+def check_state(state: State) -> None:
+    """What is true of every state between two steps."""
+    _check_log(state)
+    assert (state.role is Role.LEADER) == (state.leading is not None), f"{state.role} and leading={state.leading}"
+    assert state.hard_state_seq <= state.write_seq, "the present term's write was never issued"
+    seqs = [pending.seq for pending in state.pending_writes]
+    assert seqs == sorted(set(seqs)), f"pending writes out of order: {seqs}"
+    assert all(seq > state.durable_seq for seq in seqs), f"pending {seqs}, but {state.durable_seq} is done"
+    if state.role in (Role.CANDIDATE, Role.LEADER):
+        assert state.voted_for == state.directory_id, f"{state.role} of term {state.current_term} voted for another"
+    if state.role is Role.FOLLOWER:
+        assert not state.votes, "a follower holds votes"
+    if state.leading is not None:
+        assert state.hard_state_seq <= state.durable_seq, "leading before the own term was durable"
+        _check_leading(state, state.leading)
+
+
+def _check_log(state: State) -> None:
+    log = state.log
+    assert log.base.index <= state.commit_index <= log.last.index, (
+        f"base {log.base.index}, committed {state.commit_index}, last {log.last.index}"
+    )
+    entries = [log.entry_at(LogIndex(index)) for index in range(log.base.index + 1, log.last.index + 1)]
+    for before, after in pairwise(entries):
+        assert after.index == before.index + 1, f"gap in the log after {before.id}"
+        assert after.term >= before.term, f"terms fall along the log at {after.id} (Raft §5.3)"
+        assert after.stamp_ms >= before.stamp_ms, f"log time falls at {after.id}"
+    assert log.size_bytes == sum(entry.size_bytes for entry in entries), "the log's byte count is off"
+    if entries:
+        assert entries[0].index == log.base.index + 1, f"the log starts at {entries[0].id}, its base is {log.base}"
+
+
+def _check_leading(state: State, leading: Leading) -> None:
+    last = state.log.last.index
+    in_force = state.configurations.in_force
+    fed = {member.directory_id for member in in_force.members if member.member_id != state.member_id}
+    assert set(leading.progress) == fed, "progress is kept for other members than those of the configuration in force"
+    uncommitted = sum(
+        state.log.entry_at(LogIndex(index)).size_bytes for index in range(state.commit_index + 1, last + 1)
+    )
+    assert leading.uncommitted_bytes == uncommitted, f"counted {leading.uncommitted_bytes} B, held {uncommitted} B"
+    beats = [read.beat for read in leading.reads]
+    assert beats == sorted(beats), "reads out of order"
+    assert all(beat <= leading.beat + 1 for beat in beats), "a read waits for a round that will not come"
+    assert len(leading.reads) <= state.settings.reads_waiting_max, "too many reads wait"
+    for progress in leading.progress.values():
+        _check_progress(state, leading, progress, last)
+    if state.log.term_at(state.commit_index) == state.current_term:
+        copies = sum(
+            1
+            for voter in in_force.voters()
+            if (voter.directory_id == state.directory_id and state.durable_index >= state.commit_index)
+            or (
+                voter.directory_id in leading.progress
+                and leading.progress[voter.directory_id].match_index >= state.commit_index
+            )
+        )
+        restarted = any(progress.match_index == 0 for progress in leading.progress.values())
+        assert restarted or copies >= majority(len(in_force.voters())), f"committed by {copies} durable copies"
+
+
+def _check_progress(state: State, leading: Leading, progress: Progress, last: LogIndex) -> None:
+    name = f"member {progress.member_id}"
+    assert progress.match_index < progress.next_index <= last + 1, (
+        f"{name}: match {progress.match_index}, next {progress.next_index}, last {last}"
+    )
+    limit = 1 if progress.probing else state.settings.appends_in_flight_max
+    assert len(progress.appends) <= limit, f"{name}: {len(progress.appends)} appends under way, at most {limit}"
+    assert progress.acked_beat <= leading.beat, f"{name} answered round {progress.acked_beat} of {leading.beat}"

@@ -1,0 +1,142 @@
+"""The log above its base: lookup, append, conflict, truncation (Raft §5.3).
+
+Here:   the entries in memory, and the two searches of the conflict hint.
+Never:  the disk (effects ask for it), commit and apply (replication.py), which configuration is in force.
+
+The base is the entry before the first one: the genesis (0, 0), or what a snapshot covers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from raft_actors.core.entries import Entry
+from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
+
+
+class Log:
+    """Entries with consecutive indexes and terms that never fall."""
+
+    __slots__ = ("_base", "_entries", "_size_bytes", "_term_starts")
+
+    def __init__(self, entries: Iterable[Entry] = (), base: EntryId = GENESIS_ID) -> None:
+        self._base = base
+        self._entries: list[Entry] = []
+        self._term_starts: list[EntryId] = []
+        self._size_bytes = 0
+        held = tuple(entries)
+        if held:
+            self.append(held)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def base(self) -> EntryId:
+        """The entry before the first."""
+        return self._base
+
+    @property
+    def last(self) -> EntryId:
+        """The newest entry, or the base of an empty log."""
+        return self._entries[-1].id if self._entries else self._base
+
+    @property
+    def last_stamp_ms(self) -> int:
+        """Log-carried time of the newest entry; 0 for an empty log."""
+        return self._entries[-1].stamp_ms if self._entries else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What the entries count against byte limits."""
+        return self._size_bytes
+
+    def term_at(self, index: LogIndex) -> Term | None:
+        """Term of the entry at `index`, or None where the log holds nothing (before the base, after the end)."""
+        if index == self._base.index:
+            return self._base.term
+        position = index - self._base.index - 1
+        if 0 <= position < len(self._entries):
+            return self._entries[position].term
+        return None
+
+    def matches(self, entry_id: EntryId) -> bool:
+        """Whether the log holds this very entry: the consistency check of AppendEntries (Raft §5.3)."""
+        return self.term_at(entry_id.index) == entry_id.term
+
+    def entry_id_at(self, index: LogIndex) -> EntryId:
+        """(term, index) of an entry that the log holds."""
+        term = self.term_at(index)
+        assert term is not None, f"no entry {index}: the log holds {self._base.index}..{self.last.index}"
+        return EntryId(term, index)
+
+    def entry_at(self, index: LogIndex) -> Entry:
+        """The entry at `index`, which the log must hold above its base."""
+        position = index - self._base.index - 1
+        assert 0 <= position < len(self._entries), f"no entry {index} in {self._base.index + 1}..{self.last.index}"
+        return self._entries[position]
+
+    def read(self, first: LogIndex, last: LogIndex, *, bytes_max: int, entries_max: int) -> tuple[Entry, ...]:
+        """Entries first..last, cut off at the limits, but never fewer than one if there is one (Raft §5.3).
+
+        An entry above `bytes_max` travels alone; otherwise it could never be replicated.
+        """
+        assert first > self._base.index, f"entry {first} is at or before the base {self._base.index}"
+        start = first - self._base.index - 1
+        stop = min(last - self._base.index, len(self._entries), start + entries_max)
+        size = 0
+        for position in range(start, stop):
+            size += self._entries[position].size_bytes
+            if size > bytes_max and position > start:
+                stop = position
+                break
+        return tuple(self._entries[start:stop])
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Put entries behind the end."""
+        assert entries, "append of nothing: the caller should have skipped it"
+        for entry in entries:
+            last = self.last
+            assert entry.index == last.index + 1, f"gap: the log ends at {last}, got {entry.id}"
+            assert entry.term >= last.term, f"terms never fall along a log (Raft §5.3): {last}, then {entry.id}"
+            assert entry.stamp_ms >= self.last_stamp_ms, f"log time went back at {entry.id}"
+            if not self._term_starts or entry.term > self._term_starts[-1].term:
+                self._term_starts.append(entry.id)
+            self._entries.append(entry)
+            self._size_bytes += entry.size_bytes
+
+    def truncate_from(self, index: LogIndex) -> None:
+        """Forget the entries from `index` on: they conflict with the leader's (Raft §5.3)."""
+        assert self._base.index < index <= self.last.index, (
+            f"truncation from {index} outside {self._base.index + 1}..{self.last.index}"
+        )
+        position = index - self._base.index - 1
+        self._size_bytes -= sum(entry.size_bytes for entry in self._entries[position:])
+        del self._entries[position:]
+        while self._term_starts and self._term_starts[-1].index >= index:
+            self._term_starts.pop()
+
+    def first_conflict(self, entries: Sequence[Entry]) -> int:
+        """How many of `entries` the log already holds; entries[that] is missing or conflicts (Raft §5.3)."""
+        for count, entry in enumerate(entries):
+            if not self.matches(entry.id):
+                return count
+        return len(entries)
+
+    def last_at_or_before(self, index: LogIndex, term: Term) -> EntryId:
+        """The newest entry at or before `index` whose term is at most `term`; the base when there is none.
+
+        Both sides of the conflict hint use it (Raft §5.3, end): the follower to skip its entries of terms that the
+        leader cannot have there, the leader to skip those the follower cannot have. Each round of backing up
+        therefore passes at least one whole term of one of the logs: rounds are bounded by terms, not by entries.
+        """
+        upper = min(index, self.last.index)
+        starts = bisect_right([start.term for start in self._term_starts], term)
+        if starts == 0:
+            return self._base
+        if starts < len(self._term_starts):
+            upper = min(upper, LogIndex(self._term_starts[starts].index - 1))
+        if upper <= self._base.index:
+            return self._base
+        return self.entry_id_at(upper)
