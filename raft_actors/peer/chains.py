@@ -1,0 +1,102 @@
+"""Do all members compute the same? The comparison of state chains (DESIGN 4, contracts rule 8).
+
+Here:   one member's own chains, the reports a leader collects, and what agreement and doubt mean; no thread.
+Never:  how a chain is computed (raft_actors/application/host.py).
+
+Every application hashes each entry *and its results* into a chain. Members report the chain at every multiple of 1,024
+to the leader. *Agreed* is what a majority of the voters reported equally at one index. Only members that differ from an
+agreed value fail: an early minority may be the right side. While reports differ and none is agreed, the leader refuses
+proposals and reads, and goes on replicating, so that a member that lags can come and decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from raft_actors.application.exchange import Checkpoint, ClusterId
+from raft_actors.application.packing import Codec
+from raft_actors.core.quorum import majority
+from raft_actors.core.types import DirectoryId, LogIndex
+
+T = TypeVar("T")
+
+KEPT_MAX: Final = 64
+"""Checkpoints kept without agreement, and indexes compared at a time; older ones are given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainReport:
+    """Member to leader: my chains that are not agreed yet. Leader to member: what is agreed."""
+
+    cluster_id: ClusterId
+    directory_id: DirectoryId
+    agreed: bool
+    checkpoints: tuple[Checkpoint, ...]
+
+
+CHAIN_REPORT: Final[Codec[ChainReport]] = Codec(ChainReport, version=1)
+
+
+class OwnChains:
+    """What this member computed and nobody has confirmed yet."""
+
+    def __init__(self) -> None:
+        self._computed: dict[LogIndex, bytes] = {}
+        self._agreed: dict[LogIndex, bytes] = {}
+
+    def open(self) -> tuple[Checkpoint, ...]:
+        """To be reported, again and again until agreed, oldest first."""
+        return tuple(Checkpoint(index=index, chain=chain) for index, chain in sorted(self._computed.items()))
+
+    def computed(self, checkpoint: Checkpoint) -> Checkpoint | None:
+        """Own result. Returns the agreed one if it differs: this member must fail."""
+        agreed = self._agreed.get(checkpoint.index)
+        if agreed is not None:
+            return None if agreed == checkpoint.chain else Checkpoint(index=checkpoint.index, chain=agreed)
+        self._computed[checkpoint.index] = checkpoint.chain
+        _forget_oldest(self._computed)
+        return None
+
+    def agreed(self, checkpoint: Checkpoint) -> bool:
+        """A majority agreed on this. False: we computed something else, this member must fail."""
+        self._agreed[checkpoint.index] = checkpoint.chain
+        _forget_oldest(self._agreed)
+        own = self._computed.pop(checkpoint.index, None)
+        for index in [index for index in self._computed if index < checkpoint.index]:
+            del self._computed[index]  # equal here means equal before: it is a chain
+        return own is None or own == checkpoint.chain
+
+
+@dataclass(slots=True)
+class ChainComparison:
+    """What a leader knows of all members' chains. Starts empty with each leadership: members report again."""
+
+    _reports: dict[LogIndex, dict[DirectoryId, bytes]] = field(default_factory=dict)
+    _agreed_index: LogIndex = LogIndex(0)
+
+    def report(self, directory: DirectoryId, checkpoint: Checkpoint, voters: Collection[DirectoryId]) -> bool:
+        """Take one member's chain. True: it made a majority of the voters agree on it (once per index)."""
+        if checkpoint.index <= self._agreed_index or directory not in voters:
+            return False
+        at_index = self._reports.setdefault(checkpoint.index, {})
+        at_index[directory] = checkpoint.chain
+        equal = sum(1 for voter in voters if at_index.get(voter) == checkpoint.chain)
+        if equal >= majority(len(voters)):
+            self._agreed_index = checkpoint.index
+            for index in [index for index in self._reports if index <= checkpoint.index]:
+                del self._reports[index]
+            return True
+        _forget_oldest(self._reports)
+        return False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Reports differ at some index and none of them is agreed."""
+        return any(len(set(at_index.values())) > 1 for at_index in self._reports.values())
+
+
+def _forget_oldest(by_index: dict[LogIndex, T]) -> None:
+    while len(by_index) > KEPT_MAX:
+        del by_index[min(by_index)]

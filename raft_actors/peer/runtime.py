@@ -1,0 +1,387 @@
+"""The daemons of a running peer, by name, around its engine.
+
+Here:   threads: the owner, the disk, the election timer, heartbeats, sync log entries, apply command, verify authority;
+        what each waits for; how they end.
+Never:  decisions (engine.py and core), bring-up and states (peer.py), Ray (transport.py, actor.py).
+
+Data flows one way: handler threads, timers, the disk and ended calls put jobs into the inbox; the owner steps the
+engine; the engine's ports fill the queues of the disk, of sync log entries and of apply command, whose daemons do what
+takes time: encode, write, call. No lock is held over any of it, and nothing waits without a deadline.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+from raft_actors.application import exchange
+from raft_actors.application.packing import Malformed
+from raft_actors.codec import CodecError, decode_envelope, encode_envelope
+from raft_actors.config import RaftConfig
+from raft_actors.core import State
+from raft_actors.core.effects import Persist, Record
+from raft_actors.core.entries import Genesis
+from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, RequestReceived
+from raft_actors.core.messages import AppendEntries, Envelope, Message, PreVote, RequestVote
+from raft_actors.core.types import MemberId, RequestId, Role, RpcId, WriteSeq
+from raft_actors.errors import DaemonFailed
+from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
+from raft_actors.peer.clock import Clock
+from raft_actors.peer.daemon import Daemon
+from raft_actors.peer.engine import Engine
+from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.inbox import Inbox
+from raft_actors.peer.links import ApplicationLink, Transport
+from raft_actors.peer.waiting import Waiting, resolve, result
+from raft_actors.storage.interface import Storage
+
+TICK_S = 0.02
+"""Longest sleep of the owner: how late an overdue call may be noticed."""
+IDLE_WAIT_MS = 1000
+"""Longest sleep of a timer daemon."""
+STALL_KEPT_S = 60.0
+"""The longest stall is kept this long, then measured anew."""
+
+Note: TypeAlias = Callable[[str, dict[str, object]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """What `status` says about the threads."""
+
+    stall_ms_max: float
+    """Longest time between two looks of the owner at its inbox, lately: tells a starved machine from a fault."""
+    inbox_length: int
+    calls_open: int
+    dropped: dict[str, int]
+
+
+class Runtime:
+    """A running peer with its threads. `failed(why, failure)` is called at most a few times, from any thread."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        genesis: Genesis,
+        config: RaftConfig,
+        clock: Clock,
+        dice: random.Random,
+        storage: Storage,
+        transport: Transport,
+        note: Note,
+        failed: Callable[[str, BaseException | None], None],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._storage = storage
+        self._transport = transport
+        self._failed = failed
+        self._inbox = Inbox()
+        self._writes: queue.SimpleQueue[Persist] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._applies: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._timers = threading.Condition()
+        self._waiting = Waiting()
+        self._application: ApplicationLink | None = None
+        self._stall_ms_max = 0.0
+        self._stall_since_s = time.monotonic()
+        self._ports = _RuntimePorts(self, note)
+        self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=self._ports)
+        self.engine.log_bytes = storage.log_bytes
+        self._daemons = [
+            Daemon("owner", self._own, self._daemon_died),
+            Daemon("disk", self._write, self._daemon_died),
+            Daemon("election timer", self._watch_election_timer, self._daemon_died),
+            Daemon("heartbeats", self._beat, self._daemon_died),
+            Daemon("sync log entries", lambda stop: _run_queue(self._calls, stop), self._daemon_died),
+            Daemon("apply command", lambda stop: _run_queue(self._applies, stop), self._daemon_died),
+            Daemon("verify authority", self._watch_reads, self._daemon_died),
+        ]
+
+    def start(self) -> None:
+        """Start the daemons."""
+        for daemon in self._daemons:
+            daemon.start()
+
+    def stop(self, timeout_s: float) -> list[DaemonFailed]:
+        """End all daemons within `timeout_s` in all; what they died of or how they hang, in order.
+
+        The disk goes last but one, so that what was issued is written; those who wait are told that nobody knows.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        failures = []
+        for daemon in self._daemons:
+            if daemon.name != "disk":
+                daemon.ask_to_stop()
+        with self._timers:
+            self._timers.notify_all()
+        disk_last = sorted(self._daemons, key=lambda daemon: daemon.name == "disk")
+        for daemon in disk_last:
+            try:
+                daemon.stop(max(0.05, deadline_s - time.monotonic()))
+            except DaemonFailed as failure:
+                failures.append(failure)
+        self._waiting.end_all()
+        self._transport.close()
+        return failures
+
+    # -- called by handler threads ------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> bytes | None:
+        """One request of another peer; its reply's bytes, or None when there is none in time. Blocks the caller."""
+        try:
+            envelope = decode_envelope(data)
+        except CodecError:
+            self._inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            return None
+        number, future = self._waiting.begin()
+        request_id = RequestId(number)
+        event = RequestReceived(now_ms=self._clock.now_ms(), request_id=request_id, envelope=envelope)
+        self._inbox.put(lambda engine: engine.handle(event))
+        reply: Envelope | None = self._waiting.wait(number, future, self._config.rpc_deadline_ms)
+        return None if reply is None else encode_envelope(reply)
+
+    def hello(self, sender: HelloReceived) -> None:
+        """Another peer says that it (re)started."""
+        self._inbox.put(lambda engine: engine.handle(sender))
+
+    def chains_reported(self, data: bytes) -> None:
+        """Another peer reports its chains, or what is agreed."""
+        try:
+            report = CHAIN_REPORT.decode(data)
+        except Malformed:
+            self._inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            return
+        self._inbox.put(lambda engine: engine.chains_reported(report))
+
+    def propose(self, data: bytes, timeout_ms: int) -> exchange.ProposeAnswer | None:
+        """Start one entry (Ruaft's `start`). None: nobody knows, the owner did not answer in time."""
+        proposal_id, future = self._waiting.begin()
+        self._inbox.put(lambda engine: engine.propose(proposal_id, data))
+        answer: exchange.ProposeAnswer | None = self._waiting.wait(proposal_id, future, timeout_ms)
+        return answer
+
+    def read(self, timeout_ms: int) -> exchange.ReadAnswer | None:
+        """Verify authority: from which index on a state is new enough. None: not confirmed in time."""
+        read_id, future = self._waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
+        self._inbox.put(lambda engine: engine.read(read_id))
+        answer: exchange.ReadAnswer | None = self._waiting.wait(read_id, future, timeout_ms)
+        return answer
+
+    def attach(self, request: exchange.Attach, link: ApplicationLink, timeout_ms: int) -> exchange.Attached | None:
+        """The application attaches; from now on its entries go to `link`."""
+        future: Future[exchange.Attached] = Future()
+
+        def job(engine: Engine) -> None:
+            self._application = link
+            resolve(future, engine.attach(request))
+
+        self._inbox.put(job)
+        return result(future, timeout_ms)
+
+    def ask(self, question: Callable[[Engine], object], timeout_ms: int) -> object | None:
+        """The answer of the owner to a question about its engine; None: not in time."""
+        future: Future[object] = Future()
+        self._inbox.put(lambda engine: resolve(future, question(engine)))
+        return result(future, timeout_ms)
+
+    def gauges(self) -> Gauges:
+        """Read without the owner: still there when it hangs."""
+        return Gauges(
+            stall_ms_max=self._stall_ms_max,
+            inbox_length=len(self._inbox),
+            calls_open=len(self.engine.window),
+            dropped=dict(self.engine.dropped),
+        )
+
+    # -- daemons ------------------------------------------------------------------------------------------------------
+
+    def _own(self, stop: threading.Event) -> None:
+        """The one thread that touches the engine."""
+        looked_s = ticked_s = time.monotonic()
+        while not stop.is_set():
+            jobs = self._inbox.take(TICK_S)
+            now_s = time.monotonic()
+            self._note_stall(now_s - looked_s - TICK_S, now_s)
+            for job in jobs:
+                job(self.engine)
+            if now_s - ticked_s >= TICK_S:
+                self.engine.tick()
+                ticked_s = now_s
+            looked_s = now_s
+
+    def _note_stall(self, stalled_s: float, now_s: float) -> None:
+        if now_s - self._stall_since_s > STALL_KEPT_S:
+            self._stall_since_s, self._stall_ms_max = now_s, 0.0
+        self._stall_ms_max = max(self._stall_ms_max, stalled_s * 1000)
+
+    def _write(self, stop: threading.Event) -> None:
+        """Bring writes to the disk in order; what has gathered meanwhile makes one group with one sync."""
+        marked = True
+        while True:
+            writes = self._take_writes(0.05 if stop.is_set() or not marked else TICK_S * 5)
+            if writes:
+                records: list[Record] = [record for write in writes for record in write.records]
+                self._storage.write(records)
+                marked = False
+                self._inbox.put(partial(_written, writes[-1].seq, self._storage.log_bytes))
+            elif not marked:
+                self._storage.mark_synced()
+                marked = True
+            if stop.is_set() and not writes:
+                return
+
+    def _take_writes(self, timeout_s: float) -> list[Persist]:
+        try:
+            writes = [self._writes.get(timeout=timeout_s)]
+        except queue.Empty:
+            return []
+        while True:
+            try:
+                writes.append(self._writes.get_nowait())
+            except queue.Empty:
+                return writes
+
+    def _watch_election_timer(self, stop: threading.Event) -> None:
+        """Wake the owner at the deadline. The owner looks again: what stood in the inbox before may have moved it."""
+        told = None
+        while not stop.is_set():
+            deadline = self.engine.election_timer.deadline
+            wait_ms = IDLE_WAIT_MS if deadline is None else deadline.at_ms - self._clock.now_ms()
+            if deadline is not None and wait_ms <= 0:
+                if deadline is not told:
+                    self._inbox.put(Engine.election_due)
+                told, wait_ms = deadline, int(TICK_S * 1000)
+            with self._timers:
+                self._timers.wait(min(max(wait_ms, 1), IDLE_WAIT_MS) / 1000)
+
+    def _beat(self, stop: threading.Event) -> None:
+        interval_s = self._config.heartbeat_interval_ms / 1000
+        while not stop.wait(interval_s):
+            if self.engine.state.role is Role.LEADER:
+                event = HeartbeatDue(now_ms=self._clock.now_ms())
+                self._inbox.put(partial(_handle, event))
+
+    def _watch_reads(self, stop: threading.Event) -> None:
+        """Reads that no majority confirmed in time are taken back."""
+        while not stop.wait(self._config.heartbeat_interval_ms / 1000):
+            for read_id in self._waiting.take_overdue(self._clock.now_ms()):
+                self._inbox.put(partial(_abandon, read_id))
+
+    def _daemon_died(self, name: str, failure: BaseException) -> None:
+        self._failed(f"{name}: {type(failure).__name__}: {failure}", failure)
+
+
+_METHODS: Final[dict[type[Message], str]] = {
+    PreVote: "request_vote",
+    RequestVote: "request_vote",
+    AppendEntries: "append_entries",
+}
+"""Which RPC carries which message; a pre-vote is a vote that is only asked about (dissertation §9.6)."""
+
+
+class _RuntimePorts:
+    """The engine's world: each method fills a queue. Runs in the owner's thread."""
+
+    def __init__(self, runtime: Runtime, note: Note) -> None:
+        self._runtime = runtime
+        self.note = note
+
+    def write(self, persist: Persist) -> None:
+        self._runtime._writes.put(persist)
+
+    def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
+        runtime = self._runtime
+        method = _METHODS[type(envelope.message)]
+
+        def ended(data: bytes | None) -> None:
+            runtime._inbox.put(lambda engine: engine.call_ended(rpc_id, envelope.to, _decoded(data)))
+
+        runtime._calls.put(lambda: runtime._transport.call(envelope.to, method, encode_envelope(envelope), ended))
+
+    def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
+        self._runtime._waiting.resolve(request_id, envelope)
+
+    def apply(self, call: ApplyCall) -> None:
+        runtime, link = self._runtime, self._runtime._application
+        assert link is not None, "entries for an application that never attached"
+
+        def ended(data: bytes | None) -> None:
+            runtime._inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
+
+        runtime._applies.put(lambda: link.call("apply", exchange.APPLY.encode(call.request), ended))
+
+    def term_lost(self, news: exchange.TermLost) -> None:
+        link = self._runtime._application
+        if link is not None:
+            self._runtime._applies.put(lambda: link.call("term_lost", exchange.TERM_LOST.encode(news), _ignore))
+
+    def report_chains(self, to: MemberId, report: ChainReport) -> None:
+        data, transport = CHAIN_REPORT.encode(report), self._runtime._transport
+        self._runtime._calls.put(lambda: transport.call(to, "report_chains", data, _ignore))
+
+    def proposal_ended(self, proposal_id: int, answer: exchange.ProposeAnswer) -> None:
+        self._runtime._waiting.resolve(proposal_id, answer)
+
+    def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
+        self._runtime._waiting.resolve(read_id, answer)
+
+    def timers_changed(self) -> None:
+        with self._runtime._timers:
+            self._runtime._timers.notify_all()
+
+    def failed(self, why: str) -> None:
+        self._runtime._failed(why, None)
+
+
+def _handle(event: Event, engine: Engine) -> None:
+    engine.handle(event)
+
+
+def _written(seq: WriteSeq, log_bytes: int, engine: Engine) -> None:
+    engine.written(seq, log_bytes)
+
+
+def _abandon(read_id: int, engine: Engine) -> None:
+    engine.abandon_read(read_id)
+
+
+def _decoded(data: bytes | None) -> Envelope | None:
+    """The reply in these bytes. What is no message counts as no answer."""
+    if data is None:
+        return None
+    try:
+        return decode_envelope(data)
+    except CodecError:
+        return None
+
+
+def _decoded_apply_answer(data: bytes | None) -> exchange.ApplyAnswer | None:
+    if data is None:
+        return None
+    try:
+        return exchange.APPLY_ANSWER.decode(data)
+    except Malformed:
+        return None
+
+
+def _ignore(data: bytes | None) -> None:
+    """Nobody waits for this call's end."""
+
+
+def _run_queue(jobs: queue.SimpleQueue[Callable[[], None]], stop: threading.Event) -> None:
+    """Do what the owner put here: encode and begin calls. None of it waits for an answer."""
+    while not stop.is_set():
+        try:
+            job = jobs.get(timeout=TICK_S * 5)
+        except queue.Empty:
+            continue
+        job()
