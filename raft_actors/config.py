@@ -25,7 +25,7 @@ class RaftConfig:
     """Leader's longest silence towards a follower. Six members beating cost about 6 % of a core at this interval."""
     election_timeout_ms_min: int = 600
     """Shortest silence before an election; also how long a voter that heard its leader refuses pre-votes. At least
-    four heartbeats, so that a few lost ones or a garbage collection elect nobody (Raft §9.3: ten times the round trip)."""
+    four heartbeats, so that a few lost ones or a garbage collection elect nobody (Raft §9.3)."""
     election_timeout_ms_max: int = 1200
     """Longest silence before an election; the spread keeps candidates apart (Raft §5.2)."""
     check_quorum_ms: int = 1200

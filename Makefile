@@ -1,0 +1,94 @@
+# Everything starts here: `make demo` and `make test` need nothing but make and Python 3.11 or newer.
+#
+# Each target installs what is missing into its own virtual environment first; the stamp file makes the second time fast.
+
+PYTHON ?= python3
+VENV   ?= .venv
+CONSTRAINTS ?= constraints.txt
+KILLS  ?= 10
+LOAD   ?= full
+MINUTES ?= 5
+
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "raft-actors needs Python 3.11 or newer, and '$(PYTHON)' is none: name one, as in 'make PYTHON=python3.12'." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments: install the package python3-venv of your system." >&2; exit 1; }
+	@echo "installing into $(VENV), once ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[analysis,cli,dev]'
+	@touch $@
+
+demo: $(STAMP) ## the main job: load data, kill the leader, restart everything, lose nothing
+	$(BIN)/raft-kv demo
+
+test: $(STAMP) ## all tests, those on a real Ray cluster too
+	$(BIN)/python -m pytest
+
+test-floor: build/floor.txt ## all tests, with the oldest Ray that pyproject.toml permits
+	$(MAKE) test VENV=build/floor CONSTRAINTS=$<
+
+build/floor.txt: pyproject.toml constraints.txt
+	mkdir -p build
+	sed "s/^ray==.*/ray==$$(sed -n 's/.*"ray>=\([0-9.]*\),.*/\1/p' pyproject.toml).*/" constraints.txt > $@
+
+verify: $(STAMP) ## lint, format, types, and all tests that need no Ray; writes nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not cluster' --ignore=tests/cluster
+
+fix: $(STAMP) ## what verify complains about and a tool can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+quick-bench: $(STAMP) ## puts against one plain Ray actor, in turns
+	$(BIN)/python -m kv.app.bench quick
+
+failover: $(STAMP) ## KILLS=10: from the leader's SIGKILL to the next acknowledged put
+	$(BIN)/python -m kv.app.bench failover --kills $(KILLS)
+
+soak: $(STAMP) ## LOAD=full|idle MINUTES=5: no new leader while nothing fails
+	$(BIN)/python -m kv.app.bench soak --load $(LOAD) --minutes $(MINUTES)
+
+dist-check: $(STAMP) ## wheel and sdist work in an empty environment outside the clone
+	@set -eu; box=$$(mktemp -d); trap 'rm -rf "$$box"' EXIT; constraints=$$(realpath $(CONSTRAINTS)); \
+	$(BIN)/python -m build --outdir "$$box/dist" . >"$$box/build.log" 2>&1 || { cat "$$box/build.log"; exit 1; }; \
+	$(BIN)/python -m venv "$$box/venv"; \
+	"$$box/venv/bin/python" -m pip --disable-pip-version-check --quiet install --constraint "$$constraints" "$$box"/dist/*.whl; \
+	cd "$$box"; \
+	venv/bin/python -I -c "$$DIST_CHECK" "$$box"; \
+	venv/bin/raft-kv --help; \
+	echo "dist-check: $$(cd dist && echo *)"
+
+define DIST_CHECK
+import importlib, sys
+from importlib.metadata import version
+from pathlib import Path
+
+box = Path(sys.argv[1]).resolve()
+for name in ("raft_actors", "kv", "analysis"):
+    package = importlib.import_module(name)
+    home = Path(package.__file__).resolve().parent
+    assert home.is_relative_to(box), f"{name} was found in {home}, not in the empty environment"
+    assert (home / "py.typed").is_file(), f"{name} came without py.typed"
+    assert package.__raft_actors__ == version("raft-actors"), f"{name} says {package.__raft_actors__}"
+assert "ray" not in sys.modules, "importing the packages loaded Ray"
+endef
+export DIST_CHECK
+
+clean: ## what was built and cached; the virtual environment too
+	test ! -e $(VENV)/pyvenv.cfg || rm -rf $(VENV)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find raft_actors kv analysis tests docs -name __pycache__ -type d -prune -exec rm -rf {} +

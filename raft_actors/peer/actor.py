@@ -1,0 +1,230 @@
+"""`Peer` behind Ray's door. Nothing is decided here.
+
+Here:   the RaftPeer actor, its options, each with its reason, and what only a process on a node can know.
+Never:  Raft.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import Any, Final
+
+import ray
+
+from raft_actors._version import __version__
+from raft_actors.application import exchange
+from raft_actors.application.frames import RawFrame, encode_batch
+from raft_actors.core.types import MemberId
+from raft_actors.errors import OperationError
+from raft_actors.peer.engine import PENDING_CALLS_MAX
+from raft_actors.peer.links import Transport
+from raft_actors.peer.peer import Peer, PeerOptions
+from raft_actors.peer.transport import Callbacks, RayApplicationLink, RayTransport
+from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
+from raft_actors.storage.interface import Storage
+from raft_actors.storage.wal import FileStorage
+
+LOG: Final = logging.getLogger("raft_actors.peer")
+
+SWITCH_INTERVAL_S: Final = 0.0005
+"""Threads hand over often: the owner must not wait 5 ms for a thread that encodes."""
+
+
+class RayPeer:
+    """The methods of the actor; `RaftPeer` below gives them their concurrency groups."""
+
+    def __init__(self, options: PeerOptions, data_dir: str, allow_unsafe_data_dir: bool) -> None:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._member = options.member_id
+        self._callbacks = Callbacks()
+        self._peer = Peer(options, _Node(options, data_dir, allow_unsafe_data_dir))
+
+    def __repr__(self) -> str:
+        return f"RaftPeer({self._member})"
+
+    # -- other peers --------------------------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="raft")
+    def request_vote(self, data: bytes) -> bytes | None:
+        """RequestVote and PreVote (Raft Fig. 2, dissertation §9.6)."""
+        return self._peer.receive(data)
+
+    @ray.method(concurrency_group="raft")
+    def append_entries(self, data: bytes) -> bytes | None:
+        """AppendEntries (Raft Fig. 2)."""
+        return self._peer.receive(data)
+
+    @ray.method(concurrency_group="admin")
+    def hello(self, data: bytes) -> None:
+        """Another peer (re)started as a new incarnation."""
+        self._peer.hello(data)
+
+    @ray.method(concurrency_group="admin")
+    def report_chains(self, data: bytes) -> None:
+        """Another peer compares state chains."""
+        self._peer.report_chains(data)
+
+    # -- the application ----------------------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="application")
+    def attach(self, data: bytes, application: Any) -> bytes:
+        """The co-located application attaches."""
+        return self._peer.attach(data, RayApplicationLink(application, self._callbacks))
+
+    @ray.method(concurrency_group="application")
+    def attached(self, epoch: bytes) -> bool:
+        """Whether that epoch is in force."""
+        return self._peer.attached(epoch)
+
+    @ray.method(concurrency_group="application")
+    def propose(self, data: bytes) -> bytes | None:
+        """Put one batch into the log; for the application, in its encoding. None: nobody knows."""
+        answer = self._peer.propose(exchange.PROPOSE.decode(data).data)
+        return None if answer is None else exchange.PROPOSE_ANSWER.encode(answer)
+
+    @ray.method(concurrency_group="application")
+    def read(self, data: bytes) -> bytes | None:
+        """Read index; for the application, in its encoding. None: not confirmed in time."""
+        exchange.READ.decode(data)
+        answer = self._peer.read()
+        return None if answer is None else exchange.READ_ANSWER.encode(answer)
+
+    # -- people -------------------------------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="admin")
+    def start(self, command: bytes) -> exchange.Started | exchange.NotLeader:
+        """Ruaft's `start`: append one command without a session. Whether it commits, the applied entries tell.
+
+        Raises `OperationError`, definite when nothing was appended.
+        """
+        answer = self._peer.propose(encode_batch([RawFrame(command=bytes(command))]))
+        match answer:
+            case exchange.Started() | exchange.NotLeader():
+                return answer
+            case None:
+                raise OperationError(
+                    "the peer did not answer in time; the command may be in the log", outcome="unknown"
+                )
+            case _:
+                raise OperationError(f"nothing was appended ({type(answer).__name__}); try again later")
+
+    @ray.method(concurrency_group="admin")
+    def verify_authority(self) -> exchange.ReadAt | exchange.NotLeader:
+        """Ruaft's `verify_authority`: the index from which on a state is new enough for a read that begins now."""
+        match self._peer.read():
+            case exchange.ReadAt() | exchange.NotLeader() as answer:
+                return answer
+            case _:
+                raise OperationError("no majority confirmed in time that this peer leads; ask again")
+
+    @ray.method(concurrency_group="admin")
+    def get_state(self) -> tuple[int, bool]:
+        """(term, is leader), stale at once."""
+        return self._peer.get_state()
+
+    @ray.method(concurrency_group="admin")
+    def describe(self) -> dict[str, Any]:
+        """Who this is and what it holds; in every state."""
+        return {**self._peer.describe(), **_where()}
+
+    @ray.method(concurrency_group="admin")
+    def status(self) -> dict[str, Any]:
+        """One row of `kv.status`; in every state."""
+        return {**self._peer.status(), **_where()}
+
+    @ray.method(concurrency_group="admin")
+    def events(self, after: int) -> list[dict[str, Any]]:
+        """Events with a number above `after`, for the recorder."""
+        return self._peer.journal.since(after)
+
+    @ray.method(concurrency_group="admin")
+    def bootstrap(self, genesis: bytes) -> str | None:
+        """Take the group's genesis record, once; None when it is ours. Otherwise why not."""
+        return self._peer.bootstrap(genesis)
+
+    @ray.method(concurrency_group="admin")
+    def kill(self, timeout_s: float = 10.0) -> None:
+        """Ruaft's `kill`: end cleanly, raise what was recorded, then leave the process."""
+        me = ray.get_runtime_context().current_actor
+        try:
+            self._peer.kill(timeout_s)
+        finally:
+            threading.Timer(0.2, me.leave.remote).start()  # after this call's answer is on its way
+
+    @ray.method(concurrency_group="admin")
+    def leave(self) -> None:
+        """End this process for good; used by `kill`."""
+        ray.actor.exit_actor()
+
+    @ray.method(concurrency_group="admin")
+    def restart(self) -> None:
+        """Clear a STOPPED file and start the process anew."""
+        self._peer.restart()
+
+
+RaftPeer: Any = ray.remote(
+    # Eager OS threads, and only settable here. Raft's own calls never wait behind a client's or an administrator's.
+    concurrency_groups={"raft": 8, "application": 4, "admin": 2}
+)(RayPeer)
+
+
+def peer_actor_options(name: str, namespace: str) -> dict[str, Any]:
+    """Options of every peer actor, each with its reason; where it runs is placement's business."""
+    return {
+        "name": name,
+        "namespace": namespace,
+        "lifetime": "detached",  # outlives the driver that started the group
+        "max_restarts": -1,  # docs/adr/0004: Ray restarts it wherever its pin allows, without anyone awake
+        "max_task_retries": 0,  # a call runs at most once: retries are ours, with the same numbers
+        "max_pending_calls": PENDING_CALLS_MAX,  # a stopped peer must not eat the sender's memory
+        "num_cpus": 0,  # three peers must fit beside a laptop's own work
+    }
+
+
+def _where() -> dict[str, Any]:
+    context = ray.get_runtime_context()
+    return {
+        "node_id": context.get_node_id(),
+        "node": ray.util.get_node_ip_address(),
+        "pid": os.getpid(),
+        "version": __version__,
+    }
+
+
+class _Node:
+    """What a peer needs of its node (peer.Surroundings)."""
+
+    def __init__(self, options: PeerOptions, data_dir: str, allow_unsafe_data_dir: bool) -> None:
+        self._options = options
+        self._path = data_dir
+        self._allow_unsafe = allow_unsafe_data_dir
+
+    def open_storage(self) -> Storage:
+        return FileStorage.open(
+            self._path,
+            group=self._options.group,
+            member_id=self._options.member_id,
+            segment_bytes_max=self._options.config.segment_bytes_max,
+            allow_unsafe_data_dir=self._allow_unsafe,
+        )
+
+    def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
+        return RayTransport(self._options.group, others, hello)
+
+    def stopped_reason(self) -> str | None:
+        return read_stopped(self._path) if os.path.isdir(self._path) else None
+
+    def write_stopped(self, reason: str) -> None:
+        write_stopped(self._path, reason)
+
+    def clear_stopped(self) -> None:
+        if os.path.isdir(self._path):
+            clear_stopped(self._path)
+
+    def end_process(self, why: str) -> None:
+        LOG.error("group=%s member=%s ends its process: %s", self._options.group, self._options.member_id, why)
+        logging.shutdown()
+        os._exit(1)  # not exit_actor: Ray shall start the actor again

@@ -1,0 +1,437 @@
+"""The life of one member's peer: bring-up, states, bootstrap, failure, kill. A plain class; actor.py shows it to Ray.
+
+Here:   `Peer`, `PeerOptions`, the states and what each answers.
+Never:  Raft (core), threads of a running peer (runtime.py).
+
+    starting -> uninitialised -> running | recovering
+        any  -> failed     broken invariant, damage, a dead daemon: says why, answers questions, runs again only when
+                           restarted by hand (a STOPPED file keeps it so)
+        any  -> killed     asked to
+
+The constructor stores its arguments and starts a thread; it cannot fail, because an actor whose constructor raises on
+a restart is dead for good and its name is gone. A write that fails ends the process: what is on the disk is not known
+any more, only a fresh recovery can tell; then bring-up waits 1, 2, 4 ... 60 s between its attempts.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from raft_actors.application import exchange
+from raft_actors.codec import CodecError, Hello, decode_genesis, decode_hello, encode_genesis, encode_hello
+from raft_actors.config import RaftConfig
+from raft_actors.core import State
+from raft_actors.core.entries import Genesis
+from raft_actors.core.events import HelloReceived
+from raft_actors.core.types import Incarnation, MemberId, Role
+from raft_actors.errors import (
+    DaemonFailed,
+    DirectoryLocked,
+    LogDamaged,
+    MemberStopped,
+    PeerFailed,
+    StorageError,
+    StorageFailed,
+)
+from raft_actors.peer.clock import Clock, MonotonicClock
+from raft_actors.peer.engine import Engine
+from raft_actors.peer.journal import EventJournal
+from raft_actors.peer.links import ApplicationLink, Transport
+from raft_actors.peer.runtime import Runtime
+from raft_actors.storage.interface import Storage
+
+LOCK_RETRY_S: Final = (0.05, 1.0)
+"""First and longest wait between attempts to lock the directory: a zombie of a dead raylet holds it for seconds."""
+IO_RETRY_S: Final = (1.0, 60.0)
+"""First and longest wait after an I/O error while opening."""
+ASK_TIMEOUT_MS: Final = 1000
+
+
+class PeerState(Enum):
+    """What a peer is up to."""
+
+    STARTING = "starting"
+    UNINITIALISED = "uninitialised"
+    RECOVERING = "recovering"
+    RUNNING = "running"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerOptions:
+    """What a peer is created with; the same on every restart."""
+
+    group: str
+    member_id: MemberId
+    config: RaftConfig
+
+
+class Surroundings(Protocol):
+    """What differs between a Ray actor and a test."""
+
+    def open_storage(self) -> Storage:
+        """Open this member's data directory; raises the errors of storage."""
+
+    def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
+        """Reach the other members; each gets `hello` once, when it is first reached."""
+
+    def stopped_reason(self) -> str | None:
+        """What the STOPPED file says, if there is one."""
+
+    def write_stopped(self, reason: str) -> None:
+        """Leave a STOPPED file."""
+
+    def clear_stopped(self) -> None:
+        """Remove it."""
+
+    def end_process(self, why: str) -> None:
+        """End this process at once; it will be started again."""
+
+
+class Peer:
+    """One member's peer. Every method may be called in every state and from any thread."""
+
+    def __init__(
+        self,
+        options: PeerOptions,
+        surroundings: Surroundings,
+        *,
+        clock: Clock | None = None,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._options = options
+        self._surroundings = surroundings
+        self._clock = clock or MonotonicClock()
+        self._dice = dice or random.Random()
+        self.journal = EventJournal(options.group, options.member_id)
+        self._state = PeerState.STARTING
+        self._error: str | None = None
+        self._failures: list[str] = []
+        self._killed: PeerFailed | None = None
+        self._genesis: Genesis | None = None
+        self._incarnation: Incarnation | None = None
+        self._storage: Storage | None = None
+        self._runtime: Runtime | None = None
+        self._started_s = time.monotonic()
+        self._lock = threading.RLock()
+        """Guards the life (the fields above), never an operation of the running peer."""
+        self._leave = threading.Event()
+        self._kill_done = threading.Event()
+        self._bring_up = threading.Thread(target=self._bring_up_run, name="bring-up", daemon=True)
+        self._bring_up.start()
+
+    # -- bring-up -----------------------------------------------------------------------------------------------------
+
+    def _bring_up_run(self) -> None:
+        lock_wait_s, io_wait_s = LOCK_RETRY_S[0], IO_RETRY_S[0]
+        while not self._leave.is_set():
+            try:
+                self._open()
+                return
+            except DirectoryLocked as refusal:
+                self._say(str(refusal))
+                wait_s, lock_wait_s = lock_wait_s, min(lock_wait_s * 2, LOCK_RETRY_S[1])
+            except (StorageFailed, OSError) as failure:
+                self._say(f"cannot read or write the data directory, tried again in {io_wait_s:.0f} s: {failure}")
+                wait_s, io_wait_s = io_wait_s, min(io_wait_s * 2, IO_RETRY_S[1])
+            except StorageError as refusal:
+                self._fail(str(refusal), refusal)
+                return
+            except Exception as bug:
+                self._fail(f"bring-up: {type(bug).__name__}: {bug}", bug)
+                return
+            self._leave.wait(wait_s)
+
+    def _open(self) -> None:
+        reason = self._surroundings.stopped_reason()
+        if reason is not None:
+            raise MemberStopped(
+                f"member {self._options.member_id} stopped before ({reason}); when the cause is gone run "
+                f"raft-kv restart-member {self._options.member_id}"
+            )
+        storage = self._surroundings.open_storage()
+        with self._lock:
+            if self._leave.is_set():
+                storage.close()
+                return
+            self._storage = storage
+            self._error = None
+            self._incarnation = storage.recovered.incarnation
+            self._genesis = storage.recovered.genesis
+            if storage.recovered.torn_bytes:
+                self.journal.note("torn_tail", {"bytes": storage.recovered.torn_bytes})
+            if self._genesis is None:
+                self._enter(PeerState.UNINITIALISED)
+            else:
+                self._run(storage, self._genesis)
+
+    def _run(self, storage: Storage, genesis: Genesis) -> None:
+        recovered = storage.recovered
+        state = State.restore(
+            settings=self._options.config.core(),
+            member_id=self._options.member_id,
+            incarnation=recovered.incarnation,
+            genesis=genesis,
+            hard_state=recovered.hard_state,
+            entries=recovered.entries,
+        )
+        configuration = state.configurations.in_force
+        others = tuple(member.member_id for member in state.configurations.others(self._options.member_id))
+        hello = Hello(cluster_id=genesis.cluster_id, sender=self._options.member_id, incarnation=recovered.incarnation)
+        self._runtime = Runtime(
+            state=state,
+            genesis=genesis,
+            config=self._options.config,
+            clock=self._clock,
+            dice=self._dice,
+            storage=storage,
+            transport=self._surroundings.open_transport(others, encode_hello(hello)),
+            note=self.journal.note,
+            failed=self._fail,
+        )
+        listed = any(member.directory_id == recovered.incarnation.directory_id for member in configuration.members)
+        self._enter(PeerState.RUNNING if listed else PeerState.RECOVERING)
+        self._runtime.start()
+
+    def bootstrap(self, data: bytes) -> str | None:
+        """Take the genesis record, once; None: it is ours now (or was). Otherwise why not, and nothing changed.
+
+        Contracts rule 6: taken only if this directory is empty and named in the record for this member.
+        """
+        try:
+            genesis = decode_genesis(data)
+        except CodecError as malformed:
+            return f"no genesis record: {malformed}"
+        with self._lock:
+            if self._genesis is not None:
+                same = self._genesis == genesis
+                return None if same else f"member {self._options.member_id} belongs to another cluster already"
+            if self._state is not PeerState.UNINITIALISED or self._storage is None or self._incarnation is None:
+                return f"member {self._options.member_id} is {self._state.value}"
+            line = genesis.configuration.find(self._options.member_id)
+            if genesis.group != self._options.group or line is None:
+                return f"the record is of group {genesis.group!r} and does not name member {self._options.member_id}"
+            if line.directory_id != self._incarnation.directory_id:
+                return f"the record names another data directory for member {self._options.member_id}"
+            try:
+                self._storage.write_genesis(genesis)
+            except StorageFailed as failure:
+                self._fail(str(failure), failure)
+                return str(failure)
+            self._genesis = genesis
+            self._run(self._storage, genesis)
+            return None
+
+    # -- end ----------------------------------------------------------------------------------------------------------
+
+    def _fail(self, why: str, cause: BaseException | None) -> None:
+        """This member must stop. Called from any thread, the dying daemon's too, so the work is another thread's."""
+        with self._lock:
+            self._failures.append(why)
+            if self._state in (PeerState.FAILED, PeerState.KILLED):
+                return
+            self._error = why
+            self._enter(PeerState.FAILED)
+        self.journal.note("error", {"why": why}, level=logging.ERROR)
+        threading.Thread(target=self._stop_after_failure, args=(why, cause), name="stop", daemon=True).start()
+
+    def _stop_after_failure(self, why: str, cause: BaseException | None) -> None:
+        if isinstance(cause, StorageFailed):
+            self._surroundings.end_process(why)
+            return
+        ran = self._runtime is not None
+        self._stop_runtime(5.0)
+        if ran or isinstance(cause, LogDamaged):
+            try:
+                self._surroundings.write_stopped(why)
+            except (StorageError, OSError) as failure:
+                self._failures.append(f"STOPPED file: {failure}")
+        self._close_storage()
+
+    def kill(self, timeout_s: float = 10.0) -> None:
+        """Refuse new work, end the waiting, drain the disk, join the daemons, release the lock (Ruaft's `kill`).
+
+        Raises `PeerFailed` with every failure recorded on the way, each with its daemon's name. A second call waits
+        for the first and says the same.
+        """
+        with self._lock:
+            first = not self._leave.is_set()
+            self._leave.set()
+        if not first:
+            self._kill_done.wait(timeout_s)
+        else:
+            deadline_s = time.monotonic() + timeout_s
+            self._stop_runtime(timeout_s)
+            self._bring_up.join(max(0.1, deadline_s - time.monotonic()))
+            self._close_storage()
+            with self._lock:
+                self._enter(PeerState.KILLED)
+                if self._failures:
+                    self._killed = PeerFailed(
+                        f"member {self._options.member_id}: {'; '.join(self._failures)}", failures=list(self._failures)
+                    )
+            self._kill_done.set()
+        if self._killed is not None:
+            raise self._killed
+
+    def _stop_runtime(self, timeout_s: float) -> None:
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            failures: list[DaemonFailed] = runtime.stop(timeout_s)
+            self._failures.extend(str(failure) for failure in failures if str(failure) not in self._failures)
+
+    def _close_storage(self) -> None:
+        with self._lock:
+            storage, self._storage = self._storage, None
+        if storage is not None:
+            try:
+                storage.close()
+            except (StorageError, OSError) as failure:
+                self._failures.append(f"closing the log: {failure}")
+
+    def restart(self) -> None:
+        """Forget why this member stopped; the process then ends and is started again (raft-kv restart-member)."""
+        self._surroundings.clear_stopped()
+        self._surroundings.end_process("restarted by hand")
+
+    # -- requests of other peers --------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> bytes | None:
+        """RequestVote, PreVote or AppendEntries of another peer; its reply, or None."""
+        runtime = self._runtime
+        return None if runtime is None else runtime.receive(data)
+
+    def hello(self, data: bytes) -> None:
+        """Another peer (re)started."""
+        runtime = self._runtime
+        if runtime is None:
+            return
+        try:
+            hello = decode_hello(data)
+        except CodecError:
+            return
+        runtime.hello(
+            HelloReceived(
+                now_ms=self._clock.now_ms(),
+                cluster_id=hello.cluster_id,
+                sender=hello.sender,
+                incarnation=hello.incarnation,
+            )
+        )
+
+    def report_chains(self, data: bytes) -> None:
+        """Another peer compares state chains."""
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.chains_reported(data)
+
+    # -- requests of the application ----------------------------------------------------------------------------------
+
+    def attach(self, data: bytes, link: ApplicationLink) -> bytes:
+        """The application attaches; the answer says where it goes on, or why not yet."""
+        runtime = self._runtime
+        answer: exchange.AttachAnswer | None = None
+        if runtime is not None:
+            answer = runtime.attach(exchange.ATTACH.decode(data), link, ASK_TIMEOUT_MS)
+        return exchange.ATTACH_ANSWER.encode(answer or exchange.NotReady(why=self._why_not_running()))
+
+    def attached(self, epoch: bytes) -> bool:
+        """Whether the application of this epoch is attached; it asks now and then, because a peer dies by itself."""
+        runtime = self._runtime
+        return runtime is not None and runtime.engine.feed.epoch == epoch
+
+    def propose(self, data: bytes, timeout_ms: int = ASK_TIMEOUT_MS) -> exchange.ProposeAnswer | None:
+        """Put one entry into the log (Ruaft's `start`). None: nobody knows."""
+        runtime = self._runtime
+        if runtime is None:
+            return exchange.NotLeader(leader=None)
+        if len(data) > self._options.config.proposal_bytes_max:
+            return exchange.Overloaded()
+        return runtime.propose(data, timeout_ms)
+
+    def read(self, timeout_ms: int = ASK_TIMEOUT_MS) -> exchange.ReadAnswer | None:
+        """Verify authority (dissertation §6.4). None: not confirmed in time."""
+        runtime = self._runtime
+        return exchange.NotLeader(leader=None) if runtime is None else runtime.read(timeout_ms)
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> tuple[int, bool]:
+        """(term, is leader), stale at once (Ruaft's `get_state`); (0, False) when not running."""
+        runtime = self._runtime
+        if runtime is None:
+            return 0, False
+        state = runtime.engine.state
+        return state.current_term, state.role is Role.LEADER
+
+    def describe(self) -> dict[str, Any]:
+        """Who this is and what it holds; answers in every state."""
+        with self._lock:
+            return {
+                "group": self._options.group,
+                "member_id": self._options.member_id,
+                "state": self._state.value,
+                "error": self._error,
+                "directory_id": self._incarnation.directory_id if self._incarnation else None,
+                "start_count": self._incarnation.start_count if self._incarnation else 0,
+                "genesis": encode_genesis(self._genesis) if self._genesis else None,
+            }
+
+    def status(self) -> dict[str, Any]:
+        """One row for `kv.status`; answers in every state."""
+        row = self.describe()
+        row.pop("genesis")
+        row["uptime_s"] = round(time.monotonic() - self._started_s, 1)
+        runtime = self._runtime
+        if runtime is not None:
+            row.update(_running_row(runtime.engine))
+            gauges = runtime.gauges()
+            row.update(
+                stall_ms_max=round(gauges.stall_ms_max, 1),
+                calls_open=gauges.calls_open,
+                dropped=gauges.dropped,
+            )
+        return row
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _enter(self, state: PeerState) -> None:
+        if self._state is not state:
+            self._state = state
+            self.journal.note("state", {"state": state.value})
+
+    def _say(self, error: str) -> None:
+        with self._lock:
+            changed, self._error = self._error != error, error
+        if changed:
+            self.journal.note("waiting", {"why": error}, level=logging.WARNING)
+
+    def _why_not_running(self) -> str:
+        with self._lock:
+            return f"member {self._options.member_id} is {self._state.value}" + (
+                f": {self._error}" if self._error else ""
+            )
+
+
+def _running_row(engine: Engine) -> dict[str, Any]:
+    """Scalars read without the owner: each is right, together they may be a moment apart."""
+    state = engine.state
+    return {
+        "role": state.role.value,
+        "term": state.current_term,
+        "leader": state.leader_hint,
+        "commit_index": state.commit_index,
+        "last_index": state.log.last.index,
+        "last_applied": engine.feed.applied_index,
+        "log_bytes": engine.log_bytes,
+        "snapshot_index": 0,
+        "application": engine.feed.epoch is not None,
+    }

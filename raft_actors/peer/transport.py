@@ -1,0 +1,149 @@
+"""Other peers as Ray actor handles, and the application too. A lost reply is a normal outcome.
+
+Here:   calls with a callback, one callback thread for a whole process, names resolved again when a handle went stale.
+Never:  deadlines and slots (window.py), what the bytes mean.
+
+Ray runs a completion callback in its own thread; ours only puts into a queue. Nothing is looked up by name per message:
+with Ray's head down, established calls go on, and a lookup may hang, so lookups have a thread of their own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+from typing import Any, Final
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+
+from raft_actors.core.types import MemberId
+from raft_actors.names import NAMESPACE, peer_name
+from raft_actors.peer.links import Done
+
+LOOKUP_RETRY_S: Final = (0.05, 1.0)
+"""First and longest wait between lookups of a name that is not there."""
+
+
+class Callbacks:
+    """One thread that runs the completions of this process's calls, in order."""
+
+    def __init__(self) -> None:
+        self._ended: queue.SimpleQueue[tuple[Future[Any], Done, Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="ray callbacks", daemon=True)
+        self._thread.start()
+
+    def watch(self, ref: Any, done: Done, on_error: Any) -> None:
+        """Call `done` with the bytes when the call ends, or `on_error(error)` and `done(None)`."""
+        ref.future().add_done_callback(lambda future: self._ended.put((future, done, on_error)))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ended.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while (ended := self._ended.get()) is not None:
+            future, done, on_error = ended
+            error = future.exception()
+            if error is not None:
+                on_error(error)
+            answer = None if error is not None else future.result()
+            done(answer if type(answer) is bytes else None)
+
+
+class RayTransport:
+    """Calls to the other peers of a group (links.Transport)."""
+
+    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes) -> None:
+        self._group = group
+        self._hello = hello
+        self._callbacks = Callbacks()
+        self._handles: dict[MemberId, Any] = {}
+        self._missing = set(others)
+        self._ungreeted = set(others)
+        self._lock = threading.Lock()
+        self._look = threading.Event()
+        self._closed = threading.Event()
+        self._lookups = threading.Thread(target=self._look_up_run, name="peer lookups", daemon=True)
+        self._look.set()
+        self._lookups.start()
+
+    def call(self, to: MemberId, method: str, data: bytes, done: Done) -> None:
+        """Begin the call. An unknown or dead target ends it at once with None."""
+        handle = self._handles.get(to)
+        if handle is None:
+            self._lost(to)
+            done(None)
+            return
+        try:
+            ref = getattr(handle, method).remote(data)
+        except RayError:  # PendingCallsLimitExceeded, or the actor is known to be dead
+            done(None)
+            return
+        self._callbacks.watch(ref, done, lambda error: self._call_failed(to, handle, error))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._closed.set()
+        self._look.set()
+        self._callbacks.close()
+        if threading.current_thread() is not self._lookups:
+            self._lookups.join(0.2)  # a lookup may hang while Ray's head is down; the thread ends after it
+
+    def _call_failed(self, to: MemberId, handle: Any, error: BaseException) -> None:
+        if isinstance(error, ActorDiedError) and self._handles.get(to) is handle:
+            self._lost(to)
+
+    def _lost(self, to: MemberId) -> None:
+        with self._lock:
+            self._handles.pop(to, None)
+            self._missing.add(to)
+        self._look.set()
+
+    def _look_up_run(self) -> None:
+        wait_s = LOOKUP_RETRY_S[0]
+        while not self._closed.is_set():
+            self._look.wait()
+            if self._closed.is_set():
+                return
+            with self._lock:
+                missing = sorted(self._missing)
+            found = [member_id for member_id in missing if self._resolve(member_id)]
+            with self._lock:
+                if not self._missing:
+                    self._look.clear()
+            wait_s = LOOKUP_RETRY_S[0] if found else min(wait_s * 2, LOOKUP_RETRY_S[1])
+            self._closed.wait(wait_s)
+
+    def _resolve(self, member_id: MemberId) -> bool:
+        try:
+            handle = ray.get_actor(peer_name(self._group, member_id), namespace=NAMESPACE)
+        except (ValueError, RayError):
+            return False
+        with self._lock:
+            self._handles[member_id] = handle
+            self._missing.discard(member_id)
+            greet = member_id in self._ungreeted
+            self._ungreeted.discard(member_id)
+        if greet:
+            self.call(member_id, "hello", self._hello, lambda answer: None)
+        return True
+
+
+class RayApplicationLink:
+    """Calls to one incarnation of the application (links.ApplicationLink)."""
+
+    def __init__(self, handle: Any, callbacks: Callbacks) -> None:
+        self._handle = handle
+        self._callbacks = callbacks
+
+    def call(self, method: str, data: bytes, done: Done) -> None:
+        """Begin the call."""
+        try:
+            ref = getattr(self._handle, method).remote(data)
+        except RayError:
+            done(None)
+            return
+        self._callbacks.watch(ref, done, lambda error: None)

@@ -1,0 +1,242 @@
+"""The log of one member being written: groups, marks, segments, and how a start takes over what it finds.
+
+Here:   `FileStorage`: open, write, mark, roll, close. records.py has the bytes, recovery.py says what they mean.
+Never:  retries. After an error of the disk nothing is known, so nothing is written any more (`StorageFailed`).
+
+**Writing.** `write` appends one group and returns after its fdatasync. The next group's header, or the idle mark that
+`mark_synced` writes and syncs, records that. A full segment is followed by a new one: created, header written, synced,
+its name synced, all before its first group.
+
+**A start** reads (recovery.py) and then always makes a new segment, in steps each of which is durable before the next:
+
+1. the header, with its name: the new start counter, and `continues`, the last mark found. From there on the older files
+   are void, so the torn bytes there are never judged again;
+2. the one group behind that mark, if there is a whole one, written anew: it was read from the page cache, which a power
+   cut empties, and a sync of the old file would not help where an earlier sync failed;
+3. a synced mark. Then `open` returns, and only then can anything found here, or the start counter, be told to anyone.
+
+*Stopped inside 1:* a file without a whole header and without a mark; it does not count, and the earlier files are as
+they were. *Inside 2:* the opening is not whole, so the file does not count, and the group still stands, as far as it
+ever was durable, where `continues` points; the header is whole, so the counter does not repeat. *Inside 3:* the file
+counts, its opening is pending again, and is repeated again. In each case the next start does the same from the same
+state; no step destroys what an earlier one relied on. Files that no longer count are removed only after 3, and one that
+comes back is not on the way from the head. So after SIGKILL, recovery, an answer and a power cut, what was answered is
+in the new segment, synced. A file whose opening is empty and that holds no group adds nothing: its successor continues
+what it continued, so idle starts leave one file behind, not many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import NoReturn
+
+from raft_actors.core.effects import HardState, Record
+from raft_actors.core.entries import Genesis
+from raft_actors.core.types import EntryId, Incarnation, MemberId
+from raft_actors.errors import StorageFailed
+from raft_actors.storage.directory import DataDirectory, named_os_errors, open_data_directory
+from raft_actors.storage.files import CREATE_NEW, Files, OsFiles, write_all
+from raft_actors.storage.image import ImpossibleRecord, LogImage, LogRecord
+from raft_actors.storage.interface import Recovered
+from raft_actors.storage.records import (
+    Position,
+    SegmentHeader,
+    encode_group,
+    encode_mark,
+    encode_segment_header,
+)
+from raft_actors.storage.recovery import RecoveredLog, recover, segment_name
+
+
+class FileStorage:
+    """`Storage` in a directory. Used by one thread at a time."""
+
+    def __init__(self, directory: DataDirectory, log: RecoveredLog, *, segment_bytes_max: int) -> None:
+        """Take over a locked directory and what was read from it. Raises OSError; use `open`."""
+        self._directory = directory
+        self._files = directory.files
+        self._segment_bytes_max = segment_bytes_max
+        self._image: LogImage = log.image
+        self._start_count = log.start_count + 1
+        self._earlier_bytes = log.kept_bytes
+        self._descriptor: int | None = None
+        self._end = log.continues
+        self._marked, self._has_groups = True, False
+        self._failure: str | None = None
+        self._closed = False
+        self._begin(log)
+        incarnation = Incarnation(directory_id=directory.identity.directory_id, start_count=self._start_count)
+        self._recovered = Recovered(
+            incarnation=incarnation,
+            genesis=log.image.genesis,
+            hard_state=log.image.hard_state,
+            entries=tuple(log.image.entries),
+            torn_bytes=log.torn_bytes,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        group: str,
+        member_id: MemberId,
+        segment_bytes_max: int,
+        allow_unsafe_data_dir: bool = False,
+        files: Files | None = None,
+    ) -> FileStorage:
+        """Check, lock and recover a data directory, and make this start durable.
+
+        Creates the directory if it is missing. Raises `UnsafeDirectory`, `DirectoryNotWritable`, `ForeignDirectory`,
+        `NewerFormat`, `DirectoryLocked`, `LogDamaged`, or `StorageFailed` when the disk refuses (worth trying again).
+        """
+        assert segment_bytes_max > 0, f"segment_bytes_max={segment_bytes_max} must be above 0"
+        directory = open_data_directory(
+            path,
+            group=group,
+            member_id=member_id,
+            allow_unsafe_data_dir=allow_unsafe_data_dir,
+            files=OsFiles() if files is None else files,
+        )
+        with ExitStack() as undo:
+            undo.callback(directory.close)
+            with named_os_errors(path):
+                storage = cls(directory, recover(directory), segment_bytes_max=segment_bytes_max)
+            undo.pop_all()
+        return storage
+
+    @property
+    def recovered(self) -> Recovered:
+        """What `open` found; does not change with later writes."""
+        return self._recovered
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of all log files that count."""
+        return self._earlier_bytes + self._end.offset
+
+    def write_genesis(self, genesis: Genesis) -> None:
+        """Make the genesis durable; the same one again writes nothing. Raises `StorageFailed`."""
+        self._require_usable()
+        if self._image.genesis != genesis:
+            self._write_group((genesis,))
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Make one write group durable. Raises `StorageFailed`; a record that cannot follow is an AssertionError."""
+        self._require_usable()
+        assert records, "a write group of nothing: the caller should have skipped it"
+        self._write_group(records)
+
+    def mark_synced(self) -> None:
+        """Make durable that the last group was synced, unless that is known already. Raises `StorageFailed`."""
+        self._require_usable()
+        if not self._marked:
+            data, chain = encode_mark(self._directory.identity.directory_id, self._end, self._image.last)
+            self._append(data, chain)
+            self._marked = True
+
+    def close(self) -> None:
+        """Mark, release the lock, close the files. Safe to call again. Raises `StorageFailed` after releasing all."""
+        if self._closed:
+            return
+        try:
+            if self._failure is None:
+                self.mark_synced()
+        finally:
+            self._closed = True
+            self._close_segment()
+            self._directory.close()
+
+    # -- segments
+
+    def _begin(self, log: RecoveredLog) -> None:
+        """The three steps of a start, then the removal of what no longer counts."""
+        directory_id, after = self._directory.identity.directory_id, log.image.last
+        try:
+            opening_bytes = 0
+            if log.pending:  # where it ends stands in the header that it chains to, so its length is needed first
+                opening_bytes = len(encode_group(directory_id, log.continues, log.before, after, log.pending)[0])
+            self._create_segment(log.number + 1, log.hard_state, log.before, log.continues, opening_bytes)
+            if log.pending:
+                self._append(*encode_group(directory_id, self._end, log.before, after, log.pending))
+            self._append(*encode_mark(directory_id, self._end, after))
+        except BaseException:
+            self._close_segment()
+            raise
+        self._marked, self._has_groups = True, bool(log.pending)
+        for name in log.void:
+            with suppress(OSError):  # it does not count; the next start tries again
+                self._files.unlink(self._directory.descriptor, name)
+
+    def _create_segment(
+        self, number: int, hard_state: HardState, before: EntryId, continues: Position, opening_bytes: int
+    ) -> None:
+        """A new file with a durable header and a durable name; the log goes on there. Raises `StorageFailed`."""
+        header = SegmentHeader(
+            identity=self._directory.identity,
+            start_count=self._start_count,
+            number=number,
+            hard_state=hard_state,
+            before=before,
+            continues=continues,
+            opening_end=0,
+        )
+        size = len(encode_segment_header(header)[0])
+        data, chain = encode_segment_header(replace(header, opening_end=size + opening_bytes))
+        self._end = Position(number, 0, 0)
+        try:
+            descriptor = self._directory.open(segment_name(number), CREATE_NEW)
+            self._close_segment()
+            self._descriptor = descriptor
+            write_all(self._files, descriptor, data, 0)
+            self._files.sync(descriptor)
+            self._files.sync(self._directory.descriptor)
+        except OSError as refusal:
+            self._fail(refusal)
+        self._end = Position(number, size, chain)
+
+    def _close_segment(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._files.close(descriptor)
+
+    # -- writing
+
+    def _write_group(self, records: Sequence[LogRecord]) -> None:
+        hard_state, before = self._image.hard_state, self._image.last
+        try:
+            for record in records:
+                self._image.apply(record)
+        except ImpossibleRecord as refusal:
+            self._failure = f"it was asked to write what cannot follow: {refusal}"
+            raise AssertionError(self._failure) from refusal
+        if self._has_groups and self._end.offset >= self._segment_bytes_max:
+            self._earlier_bytes += self._end.offset
+            self._create_segment(self._end.segment + 1, hard_state, before, self._end, 0)
+        directory_id = self._directory.identity.directory_id
+        self._append(*encode_group(directory_id, self._end, before, self._image.last, records))
+        self._marked, self._has_groups = False, True
+
+    def _append(self, data: bytes, chain: int) -> None:
+        """Write at the end and sync. Raises `StorageFailed`."""
+        assert self._descriptor is not None, "a storage that is open has a segment"
+        try:
+            write_all(self._files, self._descriptor, data, self._end.offset)
+            self._files.sync_data(self._descriptor)
+        except OSError as refusal:
+            self._fail(refusal)
+        self._end = Position(self._end.segment, self._end.offset + len(data), chain)
+
+    def _fail(self, refusal: OSError) -> NoReturn:
+        file = f"{self._directory.path}/{segment_name(self._end.segment)}"
+        self._failure = f"writing {file} from byte {self._end.offset} on failed: {refusal.strerror or refusal}"
+        raise StorageFailed(
+            f"{self._failure}; see to the disk (space, health), then start the member again", file=file
+        ) from refusal
+
+    def _require_usable(self) -> None:
+        assert not self._closed, "the storage was closed"
+        if self._failure is not None:
+            raise StorageFailed(f"the storage stopped before: {self._failure}; start the member again")

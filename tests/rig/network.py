@@ -1,0 +1,125 @@
+"""A network whose messages wait until someone delivers, drops or copies them.
+
+Here:   messages under way as bytes of the product's codec, links that are cut, selection.
+Never:  what happens where a message arrives (member.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from raft_actors.codec import decode_envelope
+from raft_actors.core.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Message,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+)
+from raft_actors.core.types import EntryId, MemberId, RpcId
+
+
+class Part(Enum):
+    """What of a call this is."""
+
+    REQUEST = "request"
+    REPLY = "reply"
+    NOTICE = "notice"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """One message under way."""
+
+    src: MemberId
+    dst: MemberId
+    method: str
+    part: Part
+    data: bytes | None
+    """None: a reply that says that there is none, because the callee refused or died."""
+    rpc_id: RpcId = RpcId(0)
+    """Of the call that this is part of."""
+    caller_start: int = 0
+    """Which process called: an answer to one that is gone reaches nobody."""
+
+    def __str__(self) -> str:
+        what = describe(decode_envelope(self.data).message) if self._is_message else self.method
+        return f"{self.src} -> {self.dst} {what}" + (" failed" if self.data is None else "")
+
+    @property
+    def _is_message(self) -> bool:
+        return self.data is not None and self.part is not Part.NOTICE
+
+
+class Network:
+    """Messages in the order in which they were sent."""
+
+    def __init__(self) -> None:
+        self.flights: list[Flight] = []
+        self._cut: set[tuple[MemberId, MemberId]] = set()
+
+    def send(self, flight: Flight) -> None:
+        self.flights.append(flight)
+
+    def cut(self, src: MemberId, dst: MemberId) -> None:
+        """From now on nothing arrives in this direction; it waits."""
+        self._cut.add((src, dst))
+
+    def heal(self) -> None:
+        """All links work; what waited may arrive."""
+        self._cut.clear()
+
+    def select(
+        self,
+        *,
+        src: int | None = None,
+        dst: int | None = None,
+        method: str | None = None,
+        part: str | None = None,
+        over_cuts: bool = False,
+    ) -> Iterator[Flight]:
+        """The messages under way that match, oldest first; those on cut links only with `over_cuts`."""
+        for flight in self.flights:
+            if (
+                src in (None, flight.src)
+                and dst in (None, flight.dst)
+                and method in (None, flight.method)
+                and part in (None, flight.part.value)
+                and (over_cuts or (flight.src, flight.dst) not in self._cut)
+            ):
+                yield flight
+
+    def take(self, flight: Flight) -> None:
+        """It is under way no more."""
+        self.flights = [other for other in self.flights if other is not flight]
+
+    def copy(self, flight: Flight) -> None:
+        """It arrives once more, after everything sent so far."""
+        self.flights.append(replace(flight))
+
+
+def describe(message: Message) -> str:
+    """One line for a story."""
+    match message:
+        case PreVote(term=term, last_entry=last):
+            return f"PreVote term={term} last={place(last)}"
+        case RequestVote(term=term, last_entry=last):
+            return f"RequestVote term={term} last={place(last)}"
+        case PreVoteReply(term=term, vote_granted=granted) | RequestVoteReply(term=term, vote_granted=granted):
+            return f"{type(message).__name__} term={term} {'granted' if granted else 'refused'}"
+        case AppendEntries(term=term, prev_entry=prev, entries=entries, leader_commit=commit):
+            listed = ",".join(place(entry.id) for entry in entries) or "-"
+            return f"AppendEntries term={term} prev={place(prev)} entries={listed} commit={commit}"
+        case AppendEntriesReply(term=term, success=True, match_index=match_index):
+            return f"AppendEntriesReply term={term} match={match_index}"
+        case AppendEntriesReply(term=term, conflict=conflict):
+            return f"AppendEntriesReply term={term} refused, conflict={place(conflict) if conflict else '-'}"
+
+
+def place(entry_id: EntryId) -> str:
+    """term/index."""
+    return f"{entry_id.term}/{entry_id.index}"
