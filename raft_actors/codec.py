@@ -373,6 +373,8 @@ def _decode_append_entries_reply(data: bytes, at: int) -> AppendEntriesReply:
 
 def _read_head(data: bytes) -> int:
     """The kind that the frame head names; everything that all frames share is checked here."""
+    if type(data) is not bytes:
+        raise CodecError(f"a {type(data).__name__}, not bytes")
     if len(data) > FRAME_BYTES_MAX:
         raise CodecError(f"frame of {len(data)} bytes; at most {FRAME_BYTES_MAX} are taken")
     if len(data) < _HEAD.size:

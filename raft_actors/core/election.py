@@ -217,8 +217,13 @@ def handle_pre_vote_reply(
 def handle_request_vote_reply(
     state: State, directory: DirectoryId, reply: RequestVoteReply, now_ms: int, out: list[Effect]
 ) -> None:
-    """Count a vote of the present term (reliability A5: a grant of an older term counts for nothing)."""
-    if state.role is Role.CANDIDATE and reply.vote_granted and reply.term == state.current_term:
+    """Count a vote of the present term (reliability A5: a grant of an older term counts for nothing).
+
+    The question leaves when our own vote is durable, so what comes before is no answer to it, and must not make us
+    lead in a term that a crash could take back.
+    """
+    asked = state.role is Role.CANDIDATE and state.durable_seq >= state.hard_state_seq
+    if asked and reply.vote_granted and reply.term == state.current_term:
         _count_vote(state, directory, now_ms, out)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from raft_actors.core.effects import CommitAdvanced, DropReason, Effect, Refuse
+from raft_actors.core.entries import Configuration
 from raft_actors.core.messages import AppendEntries, AppendEntriesReply
 from raft_actors.core.state import State, append_to_log, send_reply, truncate_log
 from raft_actors.core.terms import adopt_term, follow
-from raft_actors.core.types import EntryId, Incarnation, LogIndex, MemberId, RequestId, Role
+from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, RequestId
 
 
 def handle_append_entries(
@@ -25,7 +26,7 @@ def handle_append_entries(
     out: list[Effect],
 ) -> None:
     """Raft Fig. 2, AppendEntries RPC, receiver implementation 1 to 5."""
-    refusal = _refusal(state, request)
+    refusal = _refusal(state, incarnation.directory_id, request)
     if refusal is not None:
         out.append(Refuse(request_id=request_id, reason=refusal))
         return
@@ -65,7 +66,7 @@ def _take_entries(state: State, request: AppendEntries, out: list[Effect]) -> No
     append_to_log(state, fresh, out)
 
 
-def _refusal(state: State, request: AppendEntries) -> DropReason | None:
+def _refusal(state: State, directory: DirectoryId, request: AppendEntries) -> DropReason | None:
     """What no correct leader of our cluster sends. It is dropped and counted: the fault is not ours (DESIGN 4)."""
     prev = request.prev_entry
     if prev.index < 0 or request.leader_commit < 0 or not 0 <= prev.term <= request.term:
@@ -78,9 +79,12 @@ def _refusal(state: State, request: AppendEntries) -> DropReason | None:
         return DropReason.MALFORMED
     if any(after.stamp_ms < before.stamp_ms for before, after in pairwise(request.entries)):
         return DropReason.MALFORMED
+    if any(isinstance(entry.payload, Configuration) and not entry.payload.voters() for entry in request.entries):
+        return DropReason.MALFORMED  # in force, it would leave nobody to count
     if request.term < state.current_term:
         return None
-    if request.term == state.current_term and state.role is Role.LEADER:
+    # A leader knows itself as the leader, so this is for leaders and followers alike (Election Safety, Raft Fig. 3).
+    if request.term == state.current_term and state.leader is not None and state.leader.directory_id != directory:
         return DropReason.SECOND_LEADER
     return _conflict_with_committed(state, request, line)
 

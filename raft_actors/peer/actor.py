@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any, Final
 
 import ray
@@ -19,13 +20,14 @@ from raft_actors.application import exchange
 from raft_actors.application.frames import RawFrame, encode_batch
 from raft_actors.core.types import MemberId
 from raft_actors.errors import OperationError
+from raft_actors.names import NAMESPACE, server_name
 from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
 from raft_actors.peer.peer import Peer, PeerOptions
 from raft_actors.peer.transport import Callbacks, RayApplicationLink, RayTransport
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
-from raft_actors.storage.interface import Storage
-from raft_actors.storage.wal import FileStorage
+from raft_actors.storage.interface import OpenStorage, Storage
+from raft_actors.storage.place import member_path
 
 LOG: Final = logging.getLogger("raft_actors.peer")
 
@@ -33,14 +35,24 @@ SWITCH_INTERVAL_S: Final = 0.0005
 """Threads hand over often: the owner must not wait 5 ms for a thread that encodes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerPlace:
+    """Where a peer keeps its data, and through what."""
+
+    data_dir: str | None
+    """Root of the data directories, expanded on the node; None: the default."""
+    allow_unsafe_data_dir: bool
+    open_storage: OpenStorage
+
+
 class RayPeer:
     """The methods of the actor; `RaftPeer` below gives them their concurrency groups."""
 
-    def __init__(self, options: PeerOptions, data_dir: str, allow_unsafe_data_dir: bool) -> None:
+    def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._member = options.member_id
         self._callbacks = Callbacks()
-        self._peer = Peer(options, _Node(options, data_dir, allow_unsafe_data_dir))
+        self._peer = Peer(options, _Node(options, place))
 
     def __repr__(self) -> str:
         return f"RaftPeer({self._member})"
@@ -171,11 +183,11 @@ RaftPeer: Any = ray.remote(
 )(RayPeer)
 
 
-def peer_actor_options(name: str, namespace: str) -> dict[str, Any]:
+def peer_actor_options(name: str) -> dict[str, Any]:
     """Options of every peer actor, each with its reason; where it runs is placement's business."""
     return {
         "name": name,
-        "namespace": namespace,
+        "namespace": NAMESPACE,
         "lifetime": "detached",  # outlives the driver that started the group
         "max_restarts": -1,  # docs/adr/0004: Ray restarts it wherever its pin allows, without anyone awake
         "max_task_retries": 0,  # a call runs at most once: retries are ours, with the same numbers
@@ -197,22 +209,23 @@ def _where() -> dict[str, Any]:
 class _Node:
     """What a peer needs of its node (peer.Surroundings)."""
 
-    def __init__(self, options: PeerOptions, data_dir: str, allow_unsafe_data_dir: bool) -> None:
+    def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         self._options = options
-        self._path = data_dir
-        self._allow_unsafe = allow_unsafe_data_dir
+        self._place = place
+        self._path = member_path(place.data_dir, options.group, options.member_id)
 
     def open_storage(self) -> Storage:
-        return FileStorage.open(
+        return self._place.open_storage(
             self._path,
             group=self._options.group,
             member_id=self._options.member_id,
             segment_bytes_max=self._options.config.segment_bytes_max,
-            allow_unsafe_data_dir=self._allow_unsafe,
+            allow_unsafe_data_dir=self._place.allow_unsafe_data_dir,
         )
 
     def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
-        return RayTransport(self._options.group, others, hello)
+        server = server_name(self._options.group, self._options.member_id)
+        return RayTransport(self._options.group, others, hello, application=server)
 
     def stopped_reason(self) -> str | None:
         return read_stopped(self._path) if os.path.isdir(self._path) else None

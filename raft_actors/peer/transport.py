@@ -9,6 +9,7 @@ with Ray's head down, established calls go on, and a lookup may hang, so lookups
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from concurrent.futures import Future
@@ -56,8 +57,10 @@ class Callbacks:
 class RayTransport:
     """Calls to the other peers of a group (links.Transport)."""
 
-    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes) -> None:
+    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes, *, application: str) -> None:
+        """`hello` goes to each of the `others` once; the actor named `application` is told that its peer is new."""
         self._group = group
+        self._application = application
         self._hello = hello
         self._callbacks = Callbacks()
         self._handles: dict[MemberId, Any] = {}
@@ -103,6 +106,7 @@ class RayTransport:
         self._look.set()
 
     def _look_up_run(self) -> None:
+        self._greet_application()
         wait_s = LOOKUP_RETRY_S[0]
         while not self._closed.is_set():
             self._look.wait()
@@ -116,6 +120,11 @@ class RayTransport:
                     self._look.clear()
             wait_s = LOOKUP_RETRY_S[0] if found else min(wait_s * 2, LOOKUP_RETRY_S[1])
             self._closed.wait(wait_s)
+
+    def _greet_application(self) -> None:
+        """Whoever waits there for our predecessor's answers is told at once; otherwise it notices within a second."""
+        with contextlib.suppress(ValueError, RayError):
+            ray.get_actor(self._application, namespace=NAMESPACE).peer_restarted.remote()
 
     def _resolve(self, member_id: MemberId) -> bool:
         try:

@@ -103,9 +103,9 @@ def open_data_directory(
         held = [descriptor]
         try:
             _check_owner(files, descriptor, path, stat.S_ISDIR, "directory", "chmod 700")
-            _read_identity(files, descriptor, path, group, member_id)  # a foreign directory is not even locked
+            read_identity(files, descriptor, path, group, member_id)  # a foreign directory is not even locked
             held.append(lock := _lock(files, descriptor, path, f"member {member_id} of group {group}"))
-            identity = _read_identity(files, descriptor, path, group, member_id)
+            identity = read_identity(files, descriptor, path, group, member_id)
             if not any(name.endswith(SEGMENT_SUFFIX) for name in files.list_names(descriptor)):
                 identity = _write_identity(files, descriptor, path, identity or _draw_identity(files, group, member_id))
             elif identity is None:
@@ -327,7 +327,7 @@ def _lock(files: Files, directory: int, path: str, holder: str) -> int:
     return descriptor
 
 
-def _read_identity(files: Files, directory: int, path: str, group: str, member_id: MemberId) -> Identity | None:
+def read_identity(files: Files, directory: int, path: str, group: str, member_id: MemberId) -> Identity | None:
     """The directory's identity, None when it has none yet; refused unless it is that of this member."""
     content = _read_small(files, directory, path, IDENTITY, _IDENTITY_BYTES_MAX)
     if content is None:

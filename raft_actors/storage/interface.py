@@ -23,7 +23,7 @@ from typing import Protocol
 
 from raft_actors.core.effects import HardState, Record
 from raft_actors.core.entries import Entry, Genesis
-from raft_actors.core.types import DirectoryId, Incarnation
+from raft_actors.core.types import Incarnation, MemberId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +69,14 @@ class Storage(Protocol):
     def close(self) -> None:
         """Mark, release the lock, close the files. Safe to call again."""
         ...
+
+
+class OpenStorage(Protocol):
+    """The persister that a group is started with: opens one member's storage, on its node (see `FileStorage.open`).
+
+    Raises the storage errors of raft_actors/errors.py; `DirectoryLocked` and `StorageFailed` are tried again.
+    """
+
+    def __call__(
+        self, path: str, *, group: str, member_id: MemberId, segment_bytes_max: int, allow_unsafe_data_dir: bool
+    ) -> Storage: ...

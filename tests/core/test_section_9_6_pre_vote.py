@@ -126,7 +126,8 @@ class TestAnswering:
 
 class TestStickiness:
     """ "If a server receives a RequestVote request within the minimum election timeout of hearing from a current
-    leader, it does not [...] grant its vote." Here it is the pre-vote that is not granted; later terms are no excuse."""
+    leader, it does not [...] grant its vote." Here it is the pre-vote that is not granted; a later term excuses nobody.
+    """
 
     @pytest.mark.parametrize(("silence_ms", "granted"), [(0, False), (STICKY_MS - 1, False), (STICKY_MS, True)])
     def test_a_follower_holds_to_the_leader_that_it_heard(self, silence_ms: int, granted: bool) -> None:

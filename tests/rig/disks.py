@@ -15,7 +15,7 @@ from raft_actors.storage.files import OsFiles
 from raft_actors.storage.interface import Storage
 from raft_actors.storage.memory import MemoryDisk, MemoryStorage
 from raft_actors.storage.wal import FileStorage
-from tests.storage.faulty_files import PATH, FaultyFiles, MachineStopped, nothing
+from tests.storage.faulty_files import PATH, FaultyFiles, nothing
 
 GROUP = "rig"
 SEGMENT_BYTES_MAX = 64 * 1024
@@ -66,10 +66,6 @@ class MemoryDisks:
         self.kill(member_id)
         self._wipes[member_id] += 1
         del self._disks[member_id]
-
-    def copy_old(self, member_id: MemberId) -> MemoryDisk:
-        """The disk itself, for a test that damages or copies it."""
-        return self._disks[member_id]
 
 
 class FaultyDisks:
@@ -160,5 +156,3 @@ class _KillableFiles(OsFiles):
         for descriptor in list(self._open):
             self.close(descriptor)
 
-
-__all__ = ["GROUP", "Disks", "FaultyDisks", "MachineStopped", "MemoryDisks", "RealDisks", "directory_id"]

@@ -13,7 +13,7 @@ import pytest
 from raft_actors.errors import ForeignDirectory, LogDamaged
 from raft_actors.storage.interface import Recovered
 from raft_actors.storage.wal import FileStorage
-from tests.storage.faulty_files import PATH, FaultyFiles
+from tests.storage.faulty_files import PATH, FaultyFiles, MachineStopped, nothing
 from tests.storage.logs import CONFIGURATION, GENESIS, GROUP, MEMBER, OTHER, append, command, entry, truncate, vote
 
 
@@ -147,6 +147,49 @@ class TestEveryLength:
         files = log(marked=True)
         for name in [*log_files(files)[:-1], "IDENTITY"]:
             assert isinstance(opened(files, lambda world, name=name: world.cached_names.pop(name)), LogDamaged)
+
+
+class TestInterruptedStart:
+    """A start that ended early left a header, and a header is a mark for the files before it."""
+
+    @staticmethod
+    def interrupted() -> tuple[FaultyFiles, str]:
+        """A log whose newest file is a header without its opening; and the name of the file that it continues."""
+        files = FaultyFiles()
+        storage = open_log(files)
+        storage.write([append(command(1, 1))])
+        storage.write([append(command(1, 2))])
+        files.kill()
+        before = set(files.cached_names)
+        trial = files.copy()
+        open_log(trial)
+        files.stop_at = trial.calls.index("write", trial.calls.index("sync directory"))
+        with pytest.raises(MachineStopped):
+            open_log(files)
+        files.power_cut(nothing)
+        assert len(set(files.cached_names) - before) == 1
+        return files, log_files(files)[-2]
+
+    def test_it_changes_nothing_but_the_start_counter(self):
+        files, _ = self.interrupted()
+        outcome = opened(files, lambda world: None)
+        assert [each.index for each in outcome.entries] == [1, 2]
+        assert outcome.incarnation.start_count == 3
+
+    @pytest.mark.slow
+    def test_the_file_before_it_cut_short_is_told(self):
+        files, name = self.interrupted()
+        sizes = len(files.cached_names[name].cache)
+        outcomes = [opened(files, cut(name, size)) for size in range(sizes)]
+        kept = [outcome for outcome in outcomes if isinstance(outcome, Recovered)]
+        assert any(isinstance(outcome, LogDamaged) for outcome in outcomes)
+        assert all([each.index for each in outcome.entries] == [1] for outcome in kept), (
+            "only the unmarked group may go"
+        )
+
+    def test_the_file_before_it_missing_is_told(self):
+        files, name = self.interrupted()
+        assert isinstance(opened(files, lambda world: world.cached_names.pop(name)), LogDamaged)
 
 
 class TestWholePieces:

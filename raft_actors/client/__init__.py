@@ -1,0 +1,8 @@
+"""The client of a group: sessions, retries, batches, and the one thread of a process that sends.
+
+Here:   nothing; import the modules.
+Never:  what a command means (kv/client.py and other callers).
+
+Pure, given `now_ms` and dice: limits, session, route, operation, lane, outcomes, engine. Threads: sender, callers.
+Ray: ray_servers alone.
+"""

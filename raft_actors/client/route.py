@@ -1,0 +1,97 @@
+"""Which server next: the leader if one is known, else each in turn.
+
+Here:   `Route`: the leader as far as known, whom to distrust, the order of asking; `Backoff`, the pause between tries.
+Never:  operations, calls.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from raft_actors.client.limits import ClientLimits
+from raft_actors.core.types import MemberId
+
+
+class Backoff:
+    """Pauses that double, each with its own jitter, so that many clients do not come back together."""
+
+    def __init__(self, limits: ClientLimits, dice: random.Random) -> None:
+        self._limits = limits
+        self._dice = dice
+        self._pause_ms = limits.backoff_ms_min
+        self.until_ms = 0
+        """Nothing is sent before this time."""
+
+    def grow(self, now_ms: int) -> None:
+        """Pause for half to all of the present length; the next one is twice as long."""
+        self.until_ms = now_ms + max(1, round(self._pause_ms * self._dice.uniform(0.5, 1.0)))
+        self._pause_ms = min(2 * self._pause_ms, self._limits.backoff_ms_max)
+
+    def reset(self) -> None:
+        """Something went well: go on at once."""
+        self._pause_ms = self._limits.backoff_ms_min
+        self.until_ms = 0
+
+
+class Route:
+    """What is known of the servers."""
+
+    def __init__(self, limits: ClientLimits, dice: random.Random) -> None:
+        self._limits = limits
+        self._dice = dice
+        self._members: tuple[MemberId, ...] = ()
+        self._next = 0
+        self._suspected_until_ms: dict[MemberId, int] = {}
+        self.leader: MemberId | None = None
+        """Who led last, as far as known."""
+
+    @property
+    def members(self) -> tuple[MemberId, ...]:
+        """Everyone who may be asked."""
+        return self._members
+
+    def know(self, members: Sequence[MemberId]) -> None:
+        """These are the members now. The first to be asked is drawn, or all clients would ask the same one."""
+        if tuple(members) == self._members:
+            return
+        self._members = tuple(members)
+        self._next = self._dice.randrange(max(1, len(self._members)))
+        self._suspected_until_ms = {
+            member: until_ms for member, until_ms in self._suspected_until_ms.items() if member in self._members
+        }
+        if self.leader not in self._members:
+            self.leader = None
+
+    def next_member(self, now_ms: int) -> MemberId | None:
+        """Each in turn, those under suspicion only when all are; None without members."""
+        turn = [*self._members[self._next :], *self._members[: self._next]]
+        trusted = [member for member in turn if not self._is_suspected(member, now_ms)]
+        for member in trusted or turn:
+            self._next = (self._members.index(member) + 1) % len(self._members)
+            return member
+        return None
+
+    def leads(self, member_id: MemberId) -> None:
+        """It did what only a leader does."""
+        self.leader = member_id
+
+    def spoke(self, member_id: MemberId) -> None:
+        """It answered, whatever it said."""
+        self._suspected_until_ms.pop(member_id, None)
+
+    def silent(self, member_id: MemberId, now_ms: int) -> None:
+        """It did not answer in time, or could not be reached."""
+        self._suspected_until_ms[member_id] = now_ms + self._limits.suspicion_ms
+        if self.leader == member_id:
+            self.leader = None
+
+    def refused(self, member_id: MemberId, hint: MemberId | None, now_ms: int) -> None:
+        """It does not lead, and names `hint`, which another server's newer knowledge or a silence may contradict."""
+        if self.leader == member_id:
+            self.leader = None
+        if self.leader is None and hint != member_id and hint in self._members and not self._is_suspected(hint, now_ms):
+            self.leader = hint
+
+    def _is_suspected(self, member_id: MemberId, now_ms: int) -> bool:
+        return now_ms < self._suspected_until_ms.get(member_id, 0)

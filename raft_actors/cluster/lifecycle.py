@@ -1,0 +1,281 @@
+"""Starting, finding and stopping a group, from any driver, task or actor.
+
+Here:   `start_group`, `stop_group`, `restart_member`, `member_rows`, each with its deadline.
+Never:  what keeps the group alive meanwhile (keeper.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from raft_actors._version import __version__
+from raft_actors.cluster.keeper import RayKeeper, keeper_actor_options
+from raft_actors.cluster.nodes import live_nodes, on_node, package_trouble
+from raft_actors.cluster.options import MEMBERS_MAX, GroupOptions, differences
+from raft_actors.core.types import MemberId
+from raft_actors.errors import (
+    DirectoryLocked,
+    OptionsDiffer,
+    PeerFailed,
+    RayNotInitialised,
+    ShadowedPackage,
+    StartTimeout,
+    StorageError,
+    UnknownGroup,
+    VersionDiffers,
+)
+from raft_actors.names import NAMESPACE, check_group, keeper_name, member_of, peer_name, server_name
+from raft_actors.storage.place import member_path
+from raft_actors.storage.visit import delete_directory
+
+LOG: Final = logging.getLogger("raft_actors.cluster")
+
+POLL_S: Final = 0.05
+ASK_TIMEOUT_S: Final = 5.0
+DELETE_ATTEMPTS: Final = 40
+DELETABLE: Final = tuple(MemberId(number) for number in range(MEMBERS_MAX))
+"""Whose data is deleted when no member is known any more."""
+
+
+def require_ray() -> None:
+    """Raises `RayNotInitialised` unless this process is connected."""
+    if not ray.is_initialized():
+        raise RayNotInitialised("no Ray in this process: call ray.init() or ray.init(address='auto') first")
+
+
+def start_group(options: GroupOptions, given: Mapping[str, Any], timeout_s: float) -> str:
+    """Create the group, or attach to it. Returns "created", "resumed" or "running"; a leader may still be missing.
+
+    `given` are the options that the caller named. Raises `OptionsDiffer`, `VersionDiffers`, `StartTimeout`,
+    `ShadowedPackage`, `RayNotInitialised`.
+    """
+    require_ray()
+    trouble = package_trouble()
+    if trouble is not None:
+        raise ShadowedPackage(trouble)
+    deadline_s = time.monotonic() + timeout_s
+    keeper, existed = _keeper(options)
+    running = _within(keeper.options.remote(), deadline_s, options.group)
+    if running["version"] != __version__:
+        raise VersionDiffers(
+            f"group {options.group!r} runs raft-actors {running['version']}, this process has {__version__}: use the "
+            "same version everywhere"
+        )
+    lines = differences(given, running)
+    if lines:
+        raise OptionsDiffer(
+            f"group {options.group!r} runs with other options ({'; '.join(lines)}): leave them out to attach to it, or "
+            "shut it down first",
+            differences=lines,
+        )
+    while True:
+        progress = _within(keeper.progress.remote(), deadline_s, options.group)
+        if progress["started"]:
+            return "running" if existed else ("created" if progress["created"] else "resumed")
+        if time.monotonic() > deadline_s:
+            raise _start_timeout(options.group, timeout_s, progress)
+        time.sleep(POLL_S)
+
+
+def _keeper(options: GroupOptions) -> tuple[Any, bool]:
+    """The group's keeper and whether it was there: made by whoever comes first."""
+    for _ in range(100):
+        try:
+            return ray.get_actor(keeper_name(options.group), namespace=NAMESPACE), True
+        except ValueError:
+            pass
+        try:
+            return RayKeeper.options(**keeper_actor_options(options.group)).remote(options), False
+        except ValueError:
+            time.sleep(POLL_S)  # another starter was first; its keeper is found in the next round
+    raise StartTimeout(f"group {options.group!r}: its keeper can neither be created nor found; try again")
+
+
+def _within(ref: Any, deadline_s: float, group: str) -> Any:
+    try:
+        return ray.get(ref, timeout=max(0.5, deadline_s - time.monotonic()))
+    except ray.exceptions.GetTimeoutError:
+        raise StartTimeout(
+            f"group {group!r}: Ray has not started its keeper in time; see `ray status` for what is missing"
+        ) from None
+    except RayActorError as failure:
+        raise StartTimeout(f"group {group!r}: its keeper ended while the group was starting; try again") from failure
+
+
+def _start_timeout(group: str, timeout_s: float, progress: Mapping[str, Any]) -> StartTimeout:
+    reasons = [f"member {member_id}: {why}" for member_id, why in progress["waiting_for"].items()]
+    if progress["trouble"]:
+        reasons.append(progress["trouble"])
+    return StartTimeout(
+        f"group {group!r} did not start within {timeout_s:.0f} s ({'; '.join(reasons) or 'no reason known'}); it goes "
+        "on trying: mend the cause, or shut it down",
+        waiting_for=dict(progress["waiting_for"]),
+    )
+
+
+def members_of(group: str) -> list[MemberId]:
+    """Members whose peer has an actor now, alive or restarting."""
+    require_ray()
+    check_group(group)
+    names = ray.util.list_named_actors(all_namespaces=True)
+    found = {
+        member_of(row["name"], group, part)
+        for row in names
+        if row["namespace"] == NAMESPACE
+        for part in ("peer", "server")
+    }
+    return sorted(member_id for member_id in found if member_id is not None)
+
+
+def groups() -> list[str]:
+    """Names of all groups that run on this Ray cluster."""
+    require_ray()
+    names = ray.util.list_named_actors(all_namespaces=True)
+    return sorted(
+        row["name"].split(":")[1]
+        for row in names
+        if row["namespace"] == NAMESPACE and row["name"].startswith("raft:") and row["name"].endswith(":keeper")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRow:
+    """What one member's two actors said; None where one did not answer."""
+
+    member_id: MemberId
+    peer: dict[str, Any] | None
+    server: dict[str, Any] | None
+
+
+def member_rows(group: str, timeout_s: float = ASK_TIMEOUT_S) -> list[MemberRow]:
+    """Ask all members at once. Raises `UnknownGroup` when there is none."""
+    members = members_of(group)
+    if not members:
+        raise UnknownGroup(f"no group {group!r} runs on this Ray cluster; kv.start({group!r}) starts it")
+    peers = {member_id: _begin(peer_name(group, member_id), "status") for member_id in members}
+    servers = {member_id: _begin(server_name(group, member_id), "status") for member_id in members}
+    refs = [ref for ref in [*peers.values(), *servers.values()] if ref is not None]
+    ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
+    return [
+        MemberRow(member_id=member_id, peer=_end(peers[member_id]), server=_end(servers[member_id]))
+        for member_id in members
+    ]
+
+
+def _begin(name: str, method: str) -> Any:
+    try:
+        return getattr(ray.get_actor(name, namespace=NAMESPACE), method).remote()
+    except (ValueError, RayError):
+        return None
+
+
+def _end(ref: Any) -> Any:
+    if ref is None:
+        return None
+    try:
+        return ray.get(ref, timeout=0.05)
+    except RayError:
+        return None
+
+
+def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> None:
+    """Clean `kill()` of every member and of the keeper, which goes first: it would bring them back (contracts 12).
+
+    What is dead already is no error. Raises `UnknownGroup`, and `PeerFailed` with what the members recorded.
+    """
+    require_ray()
+    check_group(group)
+    keeper = _find(keeper_name(group))
+    members = members_of(group)
+    if keeper is None and not members:
+        raise UnknownGroup(f"no group {group!r} runs on this Ray cluster")
+    data_dir = None
+    if keeper is not None:
+        data_dir = _answer(keeper.options.remote(), ASK_TIMEOUT_S, {}).get("data_dir")
+        _answer(keeper.stop.remote(), timeout_s, None)
+        ray.kill(keeper, no_restart=True)
+        members = members_of(group)  # its last round may have created some
+    for member_id in members:
+        server = _find(server_name(group, member_id))
+        if server is not None:
+            ray.kill(server, no_restart=True)
+    peers = {member_id: peer for member_id in members if (peer := _find(peer_name(group, member_id))) is not None}
+    failures = _kill_peers(peers, timeout_s)
+    if delete_data:
+        failures.extend(_delete(group, data_dir, members or DELETABLE, timeout_s))
+    if failures:
+        raise PeerFailed(
+            f"group {group!r} ended, and its members had recorded: {'; '.join(failures)}", failures=failures
+        )
+
+
+def _kill_peers(peers: Mapping[MemberId, Any], timeout_s: float) -> list[str]:
+    refs = {member_id: peer.kill.remote() for member_id, peer in peers.items()}
+    if refs:
+        ray.wait(list(refs.values()), num_returns=len(refs), timeout=timeout_s)
+    failures: list[str] = []
+    for member_id, ref in refs.items():
+        try:
+            ray.get(ref, timeout=0.05)
+        except RayTaskError as failure:
+            cause = failure.cause
+            failures.extend(cause.failures if isinstance(cause, PeerFailed) else [f"member {member_id}: {cause}"])
+        except RayActorError:
+            pass  # dead already: nothing to end
+        except ray.exceptions.GetTimeoutError:
+            failures.append(f"member {member_id}: did not end within {timeout_s:.0f} s and was ended by force")
+        ray.kill(peers[member_id], no_restart=True)
+    return failures
+
+
+def _delete(group: str, data_dir: str | None, members: Sequence[MemberId], timeout_s: float) -> list[str]:
+    """Delete the members' directories on all live nodes; a sentence for each that could not be."""
+    delete = ray.remote(_delete_here)
+    refs = [
+        delete.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group, members)
+        for node in live_nodes()
+    ]
+    ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
+    return [
+        trouble for ref in refs for trouble in _answer(ref, 0.05, ["a node did not answer: data may be left there"])
+    ]
+
+
+def _delete_here(data_dir: str | None, group: str, members: Sequence[MemberId]) -> list[str]:
+    """Runs on a node. A process that is just ending may hold its lock for a moment."""
+    troubles = []
+    for member_id in members:
+        path = member_path(data_dir, group, member_id)
+        for attempts_left in reversed(range(DELETE_ATTEMPTS)):
+            try:
+                delete_directory(path, group=group, member_id=member_id, allow_unsafe_data_dir=True)
+                break
+            except DirectoryLocked as refusal:
+                if not attempts_left:
+                    troubles.append(str(refusal))
+                time.sleep(POLL_S)
+            except (StorageError, OSError) as refusal:
+                troubles.append(f"{path}: {refusal}")
+                break
+    return troubles
+
+
+def _find(name: str) -> Any:
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _answer(ref: Any, timeout_s: float, otherwise: Any) -> Any:
+    try:
+        return ray.get(ref, timeout=timeout_s)
+    except RayError:
+        return otherwise

@@ -1,0 +1,132 @@
+"""What there is on the nodes of a Ray cluster: who is alive, which data directories of a group lie where.
+
+Here:   live nodes, the probe that runs on each of them, pins.
+Never:  which member goes where (keeper.py).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import raft_actors
+from raft_actors._version import __version__
+from raft_actors.core.types import DirectoryId, MemberId
+from raft_actors.storage.place import member_path
+from raft_actors.storage.visit import peek_identity
+
+PROBE_TIMEOUT_S: Final = 20.0
+PIN_AMOUNT: Final = 0.001
+"""Share of a node's own resource that a pinned actor takes."""
+OUR_PACKAGES: Final = ("kv", "analysis")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One live raylet."""
+
+    node_id: str
+    address: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A data directory of the group."""
+
+    member_id: MemberId
+    directory_id: DirectoryId
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """What the probe saw on one node."""
+
+    node: Node
+    found: tuple[Found, ...]
+    trouble: str | None
+    """Why members cannot run there, in one sentence."""
+
+
+def live_nodes() -> list[Node]:
+    """In a stable order, so that two keepers would choose alike."""
+    nodes = [
+        Node(node_id=row["NodeID"], address=row["NodeManagerAddress"], labels=dict(row.get("Labels") or {}))
+        for row in ray.nodes()
+        if row["Alive"]
+    ]
+    return sorted(nodes, key=lambda node: (node.address, node.node_id))
+
+
+def on_node(node: Node) -> NodeAffinitySchedulingStrategy:
+    """For a task that looks at one node now; never for an actor, whose node may come back under another id."""
+    return NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)
+
+
+def pin_to_address(address: str) -> dict[str, Any]:
+    """Actor options that keep it on the machine with this address, also after that was away (never a node id)."""
+    return {"resources": {f"node:{address}": PIN_AMOUNT}}
+
+
+def pin_to_labels(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Actor options that keep it where these labels are."""
+    return {"label_selector": dict(labels)}
+
+
+def survey(nodes: Sequence[Node], data_dir: str | None, group: str, members: int) -> list[NodeReport]:
+    """Probe all these nodes at once. A node that does not answer in time is reported as trouble."""
+    probe = ray.remote(_probe)
+    refs = [
+        probe.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group, members)
+        for node in nodes
+    ]
+    ready, _ = ray.wait(refs, num_returns=len(refs), timeout=PROBE_TIMEOUT_S)
+    reports = []
+    for node, ref in zip(nodes, refs, strict=True):
+        if ref not in ready:
+            ray.cancel(ref, force=True)
+            trouble: str | None = f"node {node.address} did not answer within {PROBE_TIMEOUT_S:.0f} s"
+            found: tuple[Found, ...] = ()
+        else:
+            try:
+                found, trouble = ray.get(ref)
+            except ray.exceptions.RayError as failure:
+                found, trouble = (), f"node {node.address}: {failure}"
+        reports.append(NodeReport(node=node, found=found, trouble=trouble))
+    return reports
+
+
+def _probe(data_dir: str | None, group: str, members: int) -> tuple[tuple[Found, ...], str | None]:
+    """Runs on a node: our packages there, and the group's directories. Changes nothing."""
+    found = []
+    for number in range(members):
+        path = member_path(data_dir, group, MemberId(number))
+        directory_id = peek_identity(path, group=group, member_id=MemberId(number))
+        if directory_id is not None:
+            found.append(Found(member_id=MemberId(number), directory_id=directory_id, path=path))
+    return tuple(found), package_trouble()
+
+
+def package_trouble() -> str | None:
+    """A sentence about a package that hides one of ours in this process, or None.
+
+    Ray puts the driver's script directory on the workers' path, so a user's own kv.py or analysis/ comes first there.
+    """
+    ours = Path(raft_actors.__file__).parent.parent
+    for name in OUR_PACKAGES:
+        spec = importlib.util.find_spec(name)
+        origin = None if spec is None else spec.origin
+        if origin is None:
+            return f"package {name!r} of raft-actors {__version__} is missing; install raft-actors on every node"
+        if Path(origin).parent.parent != ours:
+            return (
+                f"{origin} hides raft-actors' package {name!r}; rename it or move it off the script's directory"
+            )
+    return None
