@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from raft_actors.codec import FRAME_BYTES_MAX
 from raft_actors.core.settings import CoreSettings
 from raft_actors.errors import ConfigError
 
@@ -86,6 +87,12 @@ class RaftConfig:
             raise ConfigError(
                 f"proposal_bytes_max={self.proposal_bytes_max} must not be above "
                 f"uncommitted_bytes_max={self.uncommitted_bytes_max}, or the largest proposal is always refused"
+            )
+
+        if max(self.proposal_bytes_max, self.append_bytes_max) + MIB > FRAME_BYTES_MAX:
+            raise ConfigError(
+                f"proposal_bytes_max={self.proposal_bytes_max} and append_bytes_max={self.append_bytes_max} must stay "
+                f"1 MiB below {FRAME_BYTES_MAX}, the largest message between peers"
             )
 
     def core(self) -> CoreSettings:

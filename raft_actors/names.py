@@ -41,6 +41,11 @@ def keeper_name(group: str) -> str:
     return f"raft:{group}:keeper"
 
 
+def recorder_name(group: str) -> str:
+    """Actor name of what records the group's run, if anything does."""
+    return f"raft:{group}:recorder"
+
+
 def member_of(actor_name: str, group: str, part: str) -> MemberId | None:
     """Which member's `part` ("peer" or "server") of `group` this actor name says, or None."""
     match = _ACTOR.fullmatch(actor_name)

@@ -6,6 +6,7 @@ Never:  what is decided from it (engine.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -59,8 +60,8 @@ class Operation:
     """Whether some attempt ended without a definite answer."""
     overloaded: bool = False
     """Whether the last refusal was one of too much work, not of a missing leader."""
-    final: OperationError | None = None
-    """Another attempt is of no use; this is how it ends, unless one that is still open succeeds."""
+    final: Callable[[Operation], OperationError] | None = None
+    """Another attempt is of no use: how it ends once no attempt is open, unless one of those succeeds."""
     ended: bool = False
 
     @property

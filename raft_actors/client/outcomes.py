@@ -31,7 +31,7 @@ def deadline_passed(operation: Operation, *, leader_known: bool) -> OperationErr
     """The operation's time is over. Unknown if any attempt has no definite answer; else say what stood in the way."""
     within = f"within {operation.timeout_ms / 1000:g} s ({tried(operation)})"
     if operation.final is not None:
-        return operation.final
+        return operation.final(operation)
     if operation.can_still_happen:
         return Timeout(
             f"no answer {within}, so it may have happened or not: read before you repeat it",

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 from raft_actors.client.limits import ClientLimits
 from raft_actors.core.types import MemberId
+
+HINTS_IN_A_ROW: Final = 2
 
 
 class Backoff:
@@ -43,6 +46,7 @@ class Route:
         self._members: tuple[MemberId, ...] = ()
         self._next = 0
         self._suspected_until_ms: dict[MemberId, int] = {}
+        self._hints_followed = 0
         self.leader: MemberId | None = None
         """Who led last, as far as known."""
 
@@ -65,6 +69,7 @@ class Route:
 
     def next_member(self, now_ms: int) -> MemberId | None:
         """Each in turn, those under suspicion only when all are; None without members."""
+        self._hints_followed = 0
         turn = [*self._members[self._next :], *self._members[: self._next]]
         trusted = [member for member in turn if not self._is_suspected(member, now_ms)]
         for member in trusted or turn:
@@ -75,6 +80,7 @@ class Route:
     def leads(self, member_id: MemberId) -> None:
         """It did what only a leader does."""
         self.leader = member_id
+        self._hints_followed = 0
 
     def spoke(self, member_id: MemberId) -> None:
         """It answered, whatever it said."""
@@ -87,10 +93,16 @@ class Route:
             self.leader = None
 
     def refused(self, member_id: MemberId, hint: MemberId | None, now_ms: int) -> None:
-        """It does not lead, and names `hint`, which another server's newer knowledge or a silence may contradict."""
+        """It does not lead and names `hint`, which is followed if it adds anything to what is known.
+
+        Not for ever: two deposed leaders may name each other. After HINTS_IN_A_ROW each server is asked in turn.
+        """
         if self.leader == member_id:
             self.leader = None
-        if self.leader is None and hint != member_id and hint in self._members and not self._is_suspected(hint, now_ms):
+        if self.leader is not None or hint is None or hint == member_id or hint not in self._members:
+            return
+        if self._hints_followed < HINTS_IN_A_ROW and not self._is_suspected(hint, now_ms):
+            self._hints_followed += 1
             self.leader = hint
 
     def _is_suspected(self, member_id: MemberId, now_ms: int) -> bool:

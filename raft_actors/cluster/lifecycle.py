@@ -19,6 +19,7 @@ from raft_actors._version import __version__
 from raft_actors.cluster.keeper import RayKeeper, keeper_actor_options
 from raft_actors.cluster.nodes import live_nodes, on_node, package_trouble
 from raft_actors.cluster.options import MEMBERS_MAX, GroupOptions, differences
+from raft_actors.cluster.recorder import stop_recorder
 from raft_actors.core.types import MemberId
 from raft_actors.errors import (
     DirectoryLocked,
@@ -134,6 +135,18 @@ def members_of(group: str) -> list[MemberId]:
     return sorted(member_id for member_id in found if member_id is not None)
 
 
+def group_options(group: str, timeout_s: float) -> dict[str, Any]:
+    """What the running group was started with. Raises `UnknownGroup`; without an answer of the keeper, empty."""
+    require_ray()
+    keeper = _find(keeper_name(group))
+    if keeper is None:
+        if members_of(group):
+            return {}  # members run, and their keeper is not there at the moment
+        raise UnknownGroup(f"no group {group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`")
+    options: dict[str, Any] = _answer(keeper.options.remote(), timeout_s, {})
+    return options
+
+
 def groups() -> list[str]:
     """Names of all groups that run on this Ray cluster."""
     require_ray()
@@ -196,6 +209,7 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
     members = members_of(group)
     if keeper is None and not members:
         raise UnknownGroup(f"no group {group!r} runs on this Ray cluster")
+    stop_recorder(group)
     data_dir = None
     if keeper is not None:
         data_dir = _answer(keeper.options.remote(), ASK_TIMEOUT_S, {}).get("data_dir")

@@ -126,7 +126,5 @@ def package_trouble() -> str | None:
         if origin is None:
             return f"package {name!r} of raft-actors {__version__} is missing; install raft-actors on every node"
         if Path(origin).parent.parent != ours:
-            return (
-                f"{origin} hides raft-actors' package {name!r}; rename it or move it off the script's directory"
-            )
+            return f"{origin} hides raft-actors' package {name!r}; rename it or move it off the script's directory"
     return None

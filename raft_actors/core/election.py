@@ -259,5 +259,6 @@ def _forget_progress(leading: Leading, directory_id: DirectoryId) -> None:
     """Probe a restarted follower anew; what is under way to its predecessor ends with that one's slots."""
     progress = leading.progress[directory_id]
     progress.match_index = LogIndex(0)
+    progress.restarted = True
     progress.probing = True
     progress.appends.clear()

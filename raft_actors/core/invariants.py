@@ -128,7 +128,7 @@ def _check_leading(state: State, leading: Leading) -> None:
                 and leading.progress[voter.directory_id].match_index >= state.commit_index
             )
         )
-        restarted = any(progress.match_index == 0 for progress in leading.progress.values())
+        restarted = any(progress.restarted for progress in leading.progress.values())
         assert restarted or copies >= majority(len(in_force.voters())), f"committed by {copies} durable copies"
 
 

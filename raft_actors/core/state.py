@@ -77,6 +77,8 @@ class Progress:
     """Requests under way that moved or test `next_index`; heartbeats are not among them."""
     acked_beat: int = 0
     """Highest round of the read index that it answered (dissertation §6.4)."""
+    restarted: bool = False
+    """Its process changed during this leadership: `match_index` no longer says all that it once acknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

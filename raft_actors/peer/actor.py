@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psutil
 import ray
 
 from raft_actors._version import __version__
@@ -148,9 +149,9 @@ class RayPeer:
         return {**self._peer.status(), **_where()}
 
     @ray.method(concurrency_group="admin")
-    def events(self, after: int) -> list[dict[str, Any]]:
-        """Events with a number above `after`, for the recorder."""
-        return self._peer.journal.since(after)
+    def events(self, process: int, after: int) -> list[dict[str, Any]]:
+        """Events since number `after` of `process`, for the recorder."""
+        return self._peer.journal.since(process, after)
 
     @ray.method(concurrency_group="admin")
     def bootstrap(self, genesis: bytes) -> str | None:
@@ -202,6 +203,7 @@ def _where() -> dict[str, Any]:
         "node_id": context.get_node_id(),
         "node": ray.util.get_node_ip_address(),
         "pid": os.getpid(),
+        "rss_bytes": psutil.Process().memory_info().rss,
         "version": __version__,
     }
 

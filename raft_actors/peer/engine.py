@@ -200,6 +200,8 @@ class Engine:
         now_ms = self._clock.now_ms()
         for rpc_id, to in self.window.take_overdue(now_ms):
             self.handle(RequestFailed(now_ms=now_ms, rpc_id=rpc_id, to=to))
+        if self.state.role is Role.LEADER and (probe := self.feed.probe(now_ms)) is not None:
+            self._ports.apply(probe)
         if self.state.role is Role.LEADER and self.feed.absent_ms(now_ms) > self._config.application_absent_ms_max:
             self.handle(
                 StepDownRequested(

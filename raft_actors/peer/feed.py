@@ -32,6 +32,8 @@ CALLS_MAX: Final = 2
 """Apply calls under way (DESIGN 4)."""
 CALL_ENTRIES_MAX: Final = 4096
 """Entries in one call."""
+PROBE_INTERVAL_MS: Final = 500
+"""How long a leader leaves its application without a call: an idle one could be dead without anybody noticing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class ApplicationFeed:
         self._under_way: dict[int, int] = {}
         """When each call under way was made."""
         self._last_call_id = 0
+        self._called_ms = now_ms
         self._absent_since_ms: int | None = now_ms
         self.applied_index = LogIndex(0)
 
@@ -95,14 +98,20 @@ class ApplicationFeed:
             return None
         assert self._next_index > log.base.index, f"entry {self._next_index} was compacted under the application"
         entries = log.read(self._next_index, commit_index, bytes_max=self._bytes_max, entries_max=CALL_ENTRIES_MAX)
-        self._last_call_id += 1
-        self._under_way[self._last_call_id] = now_ms
-        request = Apply(
-            epoch=self._epoch,
-            first_index=self._next_index,
-            entries=tuple(_committed(entry) for entry in entries),
-        )
+        call = self._call(tuple(_committed(entry) for entry in entries), self._epoch, now_ms)
         self._next_index = LogIndex(self._next_index + len(entries))
+        return call
+
+    def probe(self, now_ms: int) -> ApplyCall | None:
+        """A call without entries, when there has been none for a while; None otherwise."""
+        if self._epoch is None or self._under_way or now_ms - self._called_ms < PROBE_INTERVAL_MS:
+            return None
+        return self._call((), self._epoch, now_ms)
+
+    def _call(self, entries: tuple[CommittedEntry, ...], epoch: Epoch, now_ms: int) -> ApplyCall:
+        self._last_call_id += 1
+        self._under_way[self._last_call_id] = self._called_ms = now_ms
+        request = Apply(epoch=epoch, first_index=self._next_index, entries=entries)
         return ApplyCall(call_id=self._last_call_id, request=request)
 
     def answered(self, call_id: int, answer: ApplyAnswer, now_ms: int) -> Progress | Stopped | None:

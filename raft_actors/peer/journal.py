@@ -10,12 +10,14 @@ and term.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from typing import Any, Final
 
 from raft_actors.core.types import MemberId
+from raft_actors.recording.clock import boot_id
 
 KEPT_MAX: Final = 10_000
 """Events kept for a recorder; older ones are forgotten and their numbers tell how many."""
@@ -30,6 +32,7 @@ class EventJournal:
         self._group = group
         self._member_id = member_id
         self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_MAX)
+        self._boot_id = boot_id()
         self._count = 0
         self._term = 0
         self._lock = threading.Lock()
@@ -46,6 +49,8 @@ class EventJournal:
                     "number": self._count,
                     "wall_ns": time.time_ns(),
                     "monotonic_ns": time.monotonic_ns(),
+                    "boot_id": self._boot_id,
+                    "process": os.getpid(),
                     "member": int(self._member_id),
                     "kind": kind,
                     "details": dict(details),
@@ -56,7 +61,8 @@ class EventJournal:
             story = " ".join(f"{name}={value}" for name, value in details.items() if name != "term")
             LOG.log(level, "group=%s member=%s term=%s %s %s", self._group, self._member_id, term_now, kind, story)
 
-    def since(self, number: int) -> list[dict[str, Any]]:
-        """The kept events after this number."""
+    def since(self, process: int, number: int) -> list[dict[str, Any]]:
+        """The kept events after this one; all of them when it was another process's, which numbered its own."""
+        after = number if process == os.getpid() else 0
         with self._lock:
-            return [event for event in self._events if event["number"] > number]
+            return [event for event in self._events if event["number"] > after]

@@ -253,14 +253,14 @@ class Runtime:
     def _watch_election_timer(self, stop: threading.Event) -> None:
         """Wake the owner at the deadline. The owner looks again: what stood in the inbox before may have moved it."""
         told = None
-        while not stop.is_set():
-            deadline = self.engine.election_timer.deadline
-            wait_ms = IDLE_WAIT_MS if deadline is None else deadline.at_ms - self._clock.now_ms()
-            if deadline is not None and wait_ms <= 0:
-                if deadline is not told:
-                    self._inbox.put(Engine.election_due)
-                told, wait_ms = deadline, int(TICK_S * 1000)
-            with self._timers:
+        with self._timers:  # so that nothing changes between the look and the wait
+            while not stop.is_set():
+                deadline = self.engine.election_timer.deadline
+                wait_ms = IDLE_WAIT_MS if deadline is None else deadline.at_ms - self._clock.now_ms()
+                if deadline is not None and wait_ms <= 0:
+                    if deadline is not told:
+                        self._inbox.put(Engine.election_due)
+                    told, wait_ms = deadline, int(TICK_S * 1000)
                 self._timers.wait(min(max(wait_ms, 1), IDLE_WAIT_MS) / 1000)
 
     def _beat(self, stop: threading.Event) -> None:

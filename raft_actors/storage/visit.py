@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.errors import StorageError
-from raft_actors.storage.directory import LOCK, open_data_directory, read_identity
+from raft_actors.storage.directory import IDENTITY, LOCK, open_data_directory, read_identity
 from raft_actors.storage.files import OsFiles
 
 
@@ -46,7 +46,8 @@ def delete_directory(path: str, *, group: str, member_id: MemberId, allow_unsafe
     )
     try:
         names = directory.files.list_names(directory.descriptor)
-        for name in sorted(names, key=lambda name: name == LOCK):  # the lock last
+        # The log first, then what says whose it was, the lock last: a deletion that is cut off can be done again.
+        for name in sorted(names, key=lambda name: (name == LOCK, name == IDENTITY, name)):
             directory.files.unlink(directory.descriptor, name)
         directory.files.sync(directory.descriptor)
         os.rmdir(directory.path)

@@ -166,6 +166,23 @@ class TestPacing:
         peer.accepted(1, start=2)
         assert progress_of(peer, 1).match_index == 4
 
+    def test_what_it_acknowledged_before_stays_committed_though_its_progress_says_less(self) -> None:
+        """A heartbeat of before the restart, held by the network, is answered by the new process: match is 1, commit 2.
+        (Found by a random world: the invariant "committed by a majority" took this for a fault.)"""
+        peer = leader_of_all()
+        peer.propose()
+        peer.sync()
+        peer.accepted(2)
+        peer.accepted(1)
+        peer.beat()
+        heartbeat = peer.newest(1)
+        peer.propose()
+        peer.sync()
+        peer.accepted(1)
+        peer.hello(1, start=2)
+        peer.accepted(1, heartbeat, start=2)
+        assert (progress_of(peer, 1).match_index, peer.state.commit_index) == (1, 2)
+
 
 class TestAnswers:
     """matchIndex: "index of highest log entry known to be replicated on server"; it rises, by what was asked."""

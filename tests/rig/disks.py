@@ -15,7 +15,7 @@ from raft_actors.storage.files import OsFiles
 from raft_actors.storage.interface import Storage
 from raft_actors.storage.memory import MemoryDisk, MemoryStorage
 from raft_actors.storage.wal import FileStorage
-from tests.storage.faulty_files import PATH, FaultyFiles, nothing
+from tests.storage.faulty_files import PATH, FaultyFiles, Keep, nothing
 
 GROUP = "rig"
 SEGMENT_BYTES_MAX = 64 * 1024
@@ -72,6 +72,8 @@ class FaultyDisks:
     """The product's files in a file system with a page cache."""
 
     def __init__(self) -> None:
+        self.keep: Keep = nothing
+        """What a power cut leaves of what was not synced."""
         self._files: dict[MemberId, FaultyFiles] = {}
         self._drawn = 0
 
@@ -91,7 +93,7 @@ class FaultyDisks:
         self.files(member_id).kill()
 
     def power_cut(self, member_id: MemberId) -> None:
-        self.files(member_id).power_cut(nothing)
+        self.files(member_id).power_cut(self.keep)
 
     def wipe(self, member_id: MemberId) -> None:
         del self._files[member_id]

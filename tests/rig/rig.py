@@ -110,15 +110,15 @@ class Group:
         """Ask this member to put a command into the log, without a session."""
         return self._propose(self._member(number), encode_batch([RawFrame(command=command)]))
 
-    def submit(self, number: int, attempt: Attempt) -> int:
-        """A client's attempt at this member's application; the ticket for `answer`."""
+    def submit(self, number: int, *attempts: Attempt) -> list[int]:
+        """Attempts of clients at this member's application, as one batch; their tickets for `answer`."""
         member = self._member(number)
-        ticket = member.submit(attempt)
+        tickets = [member.submit(attempt) for attempt in attempts]
         assert member.application is not None
         while (proposal := member.application.host.next_proposal()) is not None:
             member.proposed((proposal.proposal_id, self._propose(member, proposal.data)))
         member.application.take_answers()
-        return ticket
+        return tickets
 
     def answer(self, number: int, ticket: int) -> Answer | None:
         """What the attempt got, or None so far."""
@@ -247,6 +247,12 @@ class Group:
         assert self._member(number).waiting.writes, self._failure(f"member {number} writes nothing")
         self._sync(self._member(number), count)
 
+    def mark(self, number: int) -> None:
+        """This member is idle for long enough to mark its last write as synced."""
+        storage = self._member(number).storage
+        assert storage is not None, f"member {number} is down"
+        storage.mark_synced()
+
     def release_disk(self, number: int) -> None:
         """Writes are durable at once again, those that wait too."""
         self._member(number).disk_held = False
@@ -314,6 +320,18 @@ class Group:
         """The application attaches to its peer, from where it stands."""
         member = self._member(number)
         self._event(member, member.attach(Epoch(self.dice.randbytes(16)), self.genesis.settings))
+
+    def hold_proposal_answers(self, number: int) -> None:
+        """The peer's answers to its application's proposals wait, while entries do not (they may overtake)."""
+        self._member(number).proposal_answers_held = True
+
+    def release_proposal_answers(self, number: int) -> None:
+        """They arrive."""
+        self._member(number).release_proposal_answers()
+
+    def reverse_application_calls(self, number: int) -> None:
+        """The calls that wait at a held application change their order."""
+        self._member(number).waiting.application_calls.reverse()
 
     def hold_application(self, number: int) -> None:
         """Calls to the application wait."""

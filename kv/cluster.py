@@ -1,0 +1,159 @@
+"""Starting, finding, looking at and stopping a store: `kv.start`, `connect`, `status`, `shutdown`.
+
+Here:   the four calls, and what a store is as a group (its machine, its server, its settings).
+Never:  what keeps a group alive (raft_actors/cluster), single operations (kv/client.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kv.actor import KVServer
+from kv.client import Client
+from kv.config import Config
+from kv.limits import Limits, decode_settings
+from kv.machine import KVMachine
+from raft_actors.application import settings as application_settings
+from raft_actors.cluster.group import MemberStatus, group_status, start_and_write
+from raft_actors.cluster.lifecycle import group_options, stop_group
+from raft_actors.cluster.options import MEMBERS_DEFAULT, GroupOptions
+from raft_actors.cluster.recorder import find_recorder
+from raft_actors.errors import FaultsNotEnabled
+from raft_actors.names import check_group
+from raft_actors.storage.wal import FileStorage
+
+LOG: Final = logging.getLogger("raft_actors.kv")
+
+TIMEOUT_S: Final = 5.0
+
+
+def start(
+    name: str = "default",
+    *,
+    members: int | None = None,
+    data_dir: str | None = None,
+    placement: Sequence[Mapping[str, str]] | None = None,
+    config: Config | None = None,
+    record_dir: str | None = None,
+    faults: bool = False,
+    allow_pickle: bool = True,
+    start_timeout_s: float = 60.0,
+) -> Client:
+    """Start the store `name` on the connected Ray cluster, or attach to it; returns after one committed write.
+
+    members: 3 unless given. data_dir: root of the data directories, expanded on each member's node; by default
+    `$RAFT_ACTORS_HOME` or `~/.raft_actors`, with `<name>/<member>` below. Data that is there is found and resumed.
+    placement: one label selector for each member; by default the members are spread over the machines and pinned to
+    their addresses. record_dir: record this store's run there. An option that is given and differs from the running
+    store's raises `OptionsDiffer`.
+
+    Raises also `RayNotInitialised`, `InvalidName`, `ConfigError`, `StartTimeout` (says which member waits for what),
+    `VersionDiffers`, `ShadowedPackage`.
+    """
+    check_group(name)
+    if faults:
+        raise FaultsNotEnabled(
+            "fault injection does not exist in this version: leave faults=True out, kill processes by their pid instead"
+        )
+    wanted = config or Config()
+    options = GroupOptions(
+        group=name,
+        members=MEMBERS_DEFAULT if members is None else members,
+        config=wanted.raft,
+        data_dir=data_dir,
+        placement=tuple(placement) if placement is not None else None,
+        allow_unsafe_data_dir=wanted.allow_unsafe_data_dir,
+        machine=KVMachine.from_settings,
+        application=KVServer,
+        settings=wanted.settings(),
+        open_storage=FileStorage.open,
+        record_dir=record_dir,
+    )
+    public = options.public()
+    given = {
+        option: public[option]
+        for option, value in {
+            "members": members,
+            "data_dir": data_dir,
+            "placement": placement,
+            "record_dir": record_dir,
+            "config": config,
+            "settings": config,
+            "allow_unsafe_data_dir": config,
+        }.items()
+        if value is not None
+    }
+    start_and_write(options, given, start_timeout_s)
+    return connect(name, allow_pickle=allow_pickle, connect_timeout_s=start_timeout_s)
+
+
+def connect(
+    name: str = "default",
+    *,
+    connect_timeout_s: float = 5.0,
+    timeout_s: float = TIMEOUT_S,
+    allow_pickle: bool = True,
+    label: str | None = None,
+) -> Client:
+    """A client of the running store `name`, from any driver, task or actor.
+
+    timeout_s: what an operation may take unless it says otherwise. label: what this client is called in a recorded run.
+    Raises `UnknownGroup`, `RayNotInitialised`.
+    """
+    check_group(name)
+    running = group_options(name, connect_timeout_s)
+    limits = _limits_of(running)
+    record = find_recorder(name) if running.get("record_dir") else None
+    return Client(name, timeout_s=timeout_s, allow_pickle=allow_pickle, limits=limits, label=label, record=record)
+
+
+def _limits_of(running: Mapping[str, Any]) -> Limits:
+    """What the store was created with, so that a client refuses early what the store would."""
+    settings = running.get("settings")
+    if not settings:
+        return Limits()
+    return decode_settings(application_settings.decode_settings(bytes.fromhex(settings)).machine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a store is: its members as they say themselves, a moment ago."""
+
+    name: str
+    members: tuple[MemberStatus, ...]
+
+    @property
+    def leader(self) -> int | None:
+        """The member that leads the highest term, or None."""
+        leaders = [member for member in self.members if member.role == "leader" and member.state == "running"]
+        return max(leaders, key=lambda member: member.term).id if leaders else None
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether a leader leads and a majority of the members runs in its term."""
+        leader = self.leader
+        if leader is None:
+            return False
+        term = max(member.term for member in self.members if member.id == leader)
+        following = sum(1 for member in self.members if member.state == "running" and member.term == term)
+        return following > len(self.members) // 2
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict for each member, for a table or a dataframe."""
+        return [member.row() for member in self.members]
+
+
+def status(name: str = "default") -> Status:
+    """Ask all members. Raises `UnknownGroup`, `RayNotInitialised`."""
+    return Status(name=name, members=group_status(name))
+
+
+def shutdown(name: str = "default", *, delete_data: bool = False) -> None:
+    """Clean end of every member and of the keeper; the data stays, unless `delete_data`.
+
+    Raises `UnknownGroup`, and `PeerFailed` with what the members had recorded; they are ended all the same.
+    """
+    stop_group(name, delete_data=delete_data)

@@ -1,0 +1,168 @@
+"""A group's servers as Ray actors: found by name, called by handle, looked up again when a handle went stale.
+
+Here:   `RayServers`. The only file of the client that knows Ray.
+Never:  retries, sessions, what the bytes mean.
+
+Looking up has a thread of its own, because it goes through Ray's head and hangs while that is down; calls by handle go
+on meanwhile. It happens when a handle is missing, with pauses that double, and otherwise only now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final
+
+import ray
+import ray.util
+from ray.exceptions import ActorDiedError, PendingCallsLimitExceeded, RayError
+
+from raft_actors.core.types import MemberId
+from raft_actors.errors import RayNotInitialised
+from raft_actors.names import NAMESPACE, check_group, member_of, server_name
+
+log = logging.getLogger(__name__)
+
+REFRESH_S: Final = 60.0
+"""How often new members are looked for when nothing is wrong."""
+RETRY_S_MIN: Final = 0.1
+RETRY_S_MAX: Final = 5.0
+"""Pauses between look-ups while a handle is missing."""
+CLOSE_S: Final = 1.0
+
+
+class RayServers:
+    """The servers of one group. Thread-safe."""
+
+    def __init__(self, group: str) -> None:
+        """Begins to look them up, and returns at once. Raises `RayNotInitialised` and `InvalidName`."""
+        self._group = check_group(group)
+        if not ray.is_initialized():
+            raise RayNotInitialised("this process is not connected to Ray: call ray.init() first")
+        self._changed = threading.Condition()
+        self._handles: dict[MemberId, Any] = {}
+        self._members: tuple[MemberId, ...] = ()
+        self._connection = _connection()
+        self._looked = False
+        self._missing = True
+        self._closed = False
+        self._thread = threading.Thread(target=self._look_up_forever, name=f"raft-look-up-{group}", daemon=True)
+        self._thread.start()
+
+    def members(self) -> tuple[MemberId, ...]:
+        """Those known by now, ascending, the ones that are away at the moment too."""
+        return self._members
+
+    def handles(self, timeout_s: float) -> list[Any]:
+        """The actor handles in the order of members, once all those known are found; waits for at most `timeout_s`.
+
+        Those that cannot be found are left out; empty: no server of this group was found.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._looked and not self._missing, timeout_s)
+            return [self._handles[member_id] for member_id in self._members if member_id in self._handles]
+
+    def begin(self, member_id: MemberId, method: str, data: bytes, done: Callable[[bytes | None], None]) -> bool:
+        """As `Servers.begin`."""
+        try:
+            with self._changed:
+                if not ray.is_initialized() or self._connection != _connection():
+                    # A handle of a connection that is over must not be used: Ray would end this process.
+                    self._forget_all()
+                    return False
+                handle = self._handles.get(member_id)
+            if handle is None:
+                return False
+            reference = getattr(handle, method).remote(data)
+        except PendingCallsLimitExceeded:
+            return False
+        except (RayError, RuntimeError, ValueError, OSError) as failure:
+            log.debug("group %s: calling server %s failed: %s", self._group, member_id, failure)
+            self._stale(member_id, handle)
+            done(None)  # nobody knows whether it was sent
+            return True
+        reference.future().add_done_callback(partial(self._done, member_id, handle, done))
+        return True
+
+    def close(self) -> None:
+        """As `Servers.close`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_S)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _done(
+        self, member_id: MemberId, handle: Any, done: Callable[[bytes | None], None], future: Future[Any]
+    ) -> None:
+        """In Ray's callback thread, one for the whole process: hand over and leave."""
+        failure = future.exception()
+        if isinstance(failure, ActorDiedError):
+            self._stale(member_id, handle)
+        answer = None if failure is not None else future.result()
+        done(answer if type(answer) is bytes else None)
+
+    def _stale(self, member_id: MemberId, handle: Any) -> None:
+        """Look this one up again, unless that has happened meanwhile."""
+        with self._changed:
+            if self._handles.get(member_id) is handle:
+                del self._handles[member_id]
+                self._missing = True
+                self._changed.notify_all()
+
+    def _forget_all(self) -> None:
+        self._handles.clear()
+        self._missing = True
+        self._changed.notify_all()
+
+    def _look_up_forever(self) -> None:
+        pause_s = RETRY_S_MIN
+        while True:
+            try:
+                self._look_up()
+            except (RayError, RuntimeError, ValueError, OSError) as failure:
+                log.debug("group %s: looking up its servers failed: %s", self._group, failure)
+            with self._changed:
+                if self._missing:
+                    pause_s = min(2 * pause_s, RETRY_S_MAX)
+                    self._changed.wait_for(lambda: self._closed, pause_s)
+                else:
+                    pause_s = RETRY_S_MIN
+                    self._changed.wait_for(lambda: self._closed or self._missing, REFRESH_S)
+                if self._closed:
+                    return
+
+    def _look_up(self) -> None:
+        if not ray.is_initialized():
+            return
+        connection = _connection()
+        with self._changed:
+            if connection != self._connection:
+                self._forget_all()
+                self._connection = connection
+                self._members = ()
+        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        found = {member_id for name in names if (member_id := member_of(name, self._group, "server")) is not None}
+        for member_id in sorted(found - self._handles.keys()):
+            try:
+                handle = ray.get_actor(server_name(self._group, member_id), namespace=NAMESPACE)
+            except (RayError, ValueError):
+                continue  # it ended since it was listed
+            with self._changed:
+                if connection == self._connection:
+                    self._handles[member_id] = handle
+        with self._changed:
+            self._looked = True
+            self._members = tuple(sorted({*self._members, *found}))
+            self._missing = not self._members or any(member not in self._handles for member in self._members)
+            self._changed.notify_all()
+
+
+def _connection() -> str:
+    """Names this process's present connection to Ray; another one after `ray.shutdown()` and `ray.init()`."""
+    return str(ray.get_runtime_context().get_worker_id())

@@ -1,0 +1,32 @@
+"""What the sender needs of a group's servers, whoever they are.
+
+Here:   the `Servers` protocol.
+Never:  Ray (ray_servers.py), retries (engine.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from raft_actors.core.types import MemberId
+
+
+class Servers(Protocol):
+    """The application actors of one group. Nothing here blocks or raises."""
+
+    def members(self) -> tuple[MemberId, ...]:
+        """Those known by now, ascending; empty while they are being looked up."""
+        ...
+
+    def begin(self, member_id: MemberId, method: str, data: bytes, done: Callable[[bytes | None], None]) -> bool:
+        """Call `method` ("submit" or "query") with `data`.
+
+        True: `done` is called with what it returned, or with None if that is not known, from any thread, at most
+        once. False: it was certainly not called, and `done` never will be.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what was started for looking things up. Open calls are let go."""
+        ...
