@@ -29,7 +29,7 @@ class _Process:
     """The callers of one process. A fork gets a new one: the old one's lock may be held by a thread that is gone."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # also taken where garbage is collected, which may be anywhere
+        self.lock = threading.Lock()
         self.entries: dict[str, _Entry] = {}
 
 

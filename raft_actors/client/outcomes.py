@@ -70,6 +70,7 @@ def too_large(operation: Operation, bytes_max: int) -> OperationError:
     return OperationError(
         f"the command has {len(operation.request)} bytes, the group takes {bytes_max}: split it",
         outcome=outcome_of(operation),
+        bytes_max=bytes_max,
         attempts=operation.attempts,
     )
 

@@ -57,10 +57,7 @@ class RayServers:
         return self._members
 
     def handles(self, timeout_s: float) -> list[Any]:
-        """The actor handles in the order of members, once all those known are found; waits for at most `timeout_s`.
-
-        Those that cannot be found are left out; empty: no server of this group was found.
-        """
+        """As `Servers.handles`: the actor handles. Those that were not found in time are left out."""
         with self._changed:
             self._changed.wait_for(lambda: self._looked and not self._missing, timeout_s)
             return [self._handles[member_id] for member_id in self._members if member_id in self._handles]

@@ -9,12 +9,12 @@ is safe, because it only tells commands apart: sequences are drawn in one place.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -28,18 +28,19 @@ from raft_actors.client.engine import Engine
 from raft_actors.client.limits import ClientLimits
 from raft_actors.client.operation import Ended, Kind, OperationReport, Result
 from raft_actors.client.servers import Servers
-from raft_actors.errors import ConfigError, OperationError
+from raft_actors.errors import ClientClosed, ConfigError, OperationError
 from raft_actors.peer.clock import Clock, MonotonicClock
 
 log = logging.getLogger(__name__)
 
 Observe: TypeAlias = Callable[[Result, OperationReport], None]
-"""Told how an operation ended, in the sender thread, before its future is. Must be quick and not raise."""
+"""Told how an operation ended, in the sender thread, before its future is. Must be quick."""
 
 IDLE_S: Final = 60.0
 """The longest wait for the inbox; there is no other reason to wake up."""
 CLOSE_S: Final = 2.0
 TIMEOUT_S_MAX: Final = 86_400.0
+NO_REPORT: Final = OperationReport(attempts=0, server=None, leader=None, term=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Caller:
                 # Within the lock: after the last message of a closed inbox nobody would read it.
                 self._inbox.put(_Begin(number, kind, request, timeout_ms, self._clock.now_ms()))
         if refusal is not None:
-            _resolve(waiting, refusal, OperationReport(attempts=0, server=None, leader=None, term=None))
+            _resolve(waiting, refusal, NO_REPORT)
         return future
 
     def _refusal(self, new: _Waiting) -> OperationError | None:
@@ -178,22 +179,25 @@ class Caller:
             while not self._closed:
                 self._step()
         except Exception:
-            log.exception("group %s: the sender failed; every operation under way ends as unknown", self.group)
-        finally:
-            with self._lock:
-                self._closed = True
+            log.exception("group %s: the sender failed; what is under way ends as unknown", self.group)
+        else:
             self._receive_all()
             self._engine.close()
             self._tell_ended()
+        finally:
+            with self._lock:
+                self._closed = True
+                left, self._waiting = list(self._waiting.values()), {}
+            for waiting in left:  # none, unless the sender failed
+                failed = ClientClosed("the client's sender failed, see the log: use another client", outcome="unknown")
+                _resolve(waiting, failed, NO_REPORT)
             self.servers.close()
 
     def _step(self) -> None:
         tick_ms = self._engine.next_tick_ms(self._clock.now_ms())
         wait_s = IDLE_S if tick_ms is None else min(IDLE_S, max(0.0, (tick_ms - self._clock.now_ms()) / 1000))
-        try:
+        with contextlib.suppress(queue.Empty):
             self._receive(self._inbox.get(timeout=wait_s))
-        except queue.Empty:
-            pass
         self._receive_all()
         now_ms = self._clock.now_ms()
         self._engine.know(self.servers.members())
@@ -232,14 +236,17 @@ class Caller:
 
 def _resolve(waiting: _Waiting, result: Result, report: OperationReport) -> None:
     if waiting.observe is not None:
-        waiting.observe(result, report)
+        try:
+            waiting.observe(result, report)
+        except Exception:  # the observer is the caller's; its mistake must not cost anyone his answer
+            log.exception("an observer of operations raised; its record is lost")
     if isinstance(result, OperationError):
         waiting.future.set_exception(result)
     else:
         waiting.future.set_result(result)
 
 
-def _milliseconds(timeout_s: float) -> int:
+def _milliseconds(timeout_s: object) -> int:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= TIMEOUT_S_MAX:
         raise ConfigError(f"timeout_s={timeout_s!r} must be seconds above 0, at most {TIMEOUT_S_MAX:g}")
     return max(1, round(timeout_s * 1000))

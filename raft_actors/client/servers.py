@@ -7,13 +7,13 @@ Never:  Ray (ray_servers.py), retries (engine.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from raft_actors.core.types import MemberId
 
 
 class Servers(Protocol):
-    """The application actors of one group. Nothing here blocks or raises."""
+    """The application actors of one group. Nothing here raises, and nothing but `handles` blocks."""
 
     def members(self) -> tuple[MemberId, ...]:
         """Those known by now, ascending; empty while they are being looked up."""
@@ -24,6 +24,13 @@ class Servers(Protocol):
 
         True: `done` is called with what it returned, or with None if that is not known, from any thread, at most
         once. False: it was certainly not called, and `done` never will be.
+        """
+        ...
+
+    def handles(self, timeout_s: float) -> list[Any]:
+        """What stands behind the members, in their order, for callers with their own ideas; waits to find them all.
+
+        The one method that blocks, for at most `timeout_s` seconds; empty when no server was found.
         """
         ...
 

@@ -21,6 +21,8 @@ from raft_actors.application.frames import ClientId, Fenced, Frame
 from raft_actors.application.machine import StateMachine
 from raft_actors.application.requests import ANSWERS, SUBMIT, Attempt, Submit
 from raft_actors.application.settings import ApplicationSettings, SessionLimits, encode_settings
+from raft_actors.client.callers import SharedCaller
+from raft_actors.client.ray_servers import RayServers
 from raft_actors.client.sender import Caller
 from raft_actors.cluster.lifecycle import group_options, member_rows, members_of, start_group, stop_group
 from raft_actors.cluster.options import MEMBERS_DEFAULT, GroupOptions
@@ -99,7 +101,7 @@ class Group:
     def __init__(self, name: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.name = check_group(name)
         self._timeout_s = timeout_s
-        self._caller: Caller | None = None
+        self._shared = SharedCaller(name, lambda: Caller(name, RayServers(name)))
 
     def __repr__(self) -> str:
         return f"Group({self.name!r})"
@@ -116,12 +118,12 @@ class Group:
     def submit(self, command: bytes, *, timeout_s: float | None = None) -> bytes:
         """Apply `command` exactly once, and return what the state machine said. Raises `OperationError`s."""
         within_s = self._timeout_s if timeout_s is None else timeout_s
-        return self._call().submit(command, within_s).result()
+        return self._shared.get().submit(command, within_s).result()
 
     def query(self, request: bytes, *, timeout_s: float | None = None, consistency: str = "linearizable") -> bytes:
         """Ask the state, linearizably unless consistency="stale". Raises `OperationError`s."""
         within_s = self._timeout_s if timeout_s is None else timeout_s
-        return self._call().query(request, within_s, linearizable=consistency != "stale").result()
+        return self._shared.get().query(request, within_s, linearizable=consistency != "stale").result()
 
     @property
     def peers(self) -> list[Any]:
@@ -144,14 +146,7 @@ class Group:
 
     def close(self) -> None:
         """End this process's connection; the group goes on."""
-        caller, self._caller = self._caller, None
-        if caller is not None:
-            caller.close()
-
-    def _call(self) -> Caller:
-        if self._caller is None:
-            self._caller = Caller.connect(self.name)
-        return self._caller
+        self._shared.close()
 
 
 def _connected(name: str, timeout_s: float) -> Group:

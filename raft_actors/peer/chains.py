@@ -45,6 +45,7 @@ class OwnChains:
     def __init__(self) -> None:
         self._computed: dict[LogIndex, bytes] = {}
         self._agreed: dict[LogIndex, bytes] = {}
+        self._confirmed: Checkpoint | None = None
 
     def open(self) -> tuple[Checkpoint, ...]:
         """To be reported, again and again until agreed, oldest first."""
@@ -64,27 +65,36 @@ class OwnChains:
         self._agreed[checkpoint.index] = checkpoint.chain
         _forget_oldest(self._agreed)
         own = self._computed.pop(checkpoint.index, None)
+        if own == checkpoint.chain:
+            self._confirmed = checkpoint
         for index in [index for index in self._computed if index < checkpoint.index]:
             del self._computed[index]  # equal here means equal before: it is a chain
         return own is None or own == checkpoint.chain
+
+    def reopen(self) -> None:
+        """Another leader may not know what was agreed last; it needs the reports of all who know, or doubts for ever."""
+        if self._confirmed is not None:
+            self._computed.setdefault(self._confirmed.index, self._confirmed.chain)
 
 
 @dataclass(slots=True)
 class ChainComparison:
     """What a leader knows of all members' chains. Starts empty with each leadership: members report again."""
 
+    agreed: Checkpoint | None = None
+    """The newest."""
     _reports: dict[LogIndex, dict[DirectoryId, bytes]] = field(default_factory=dict)
-    _agreed_index: LogIndex = LogIndex(0)
 
     def report(self, directory: DirectoryId, checkpoint: Checkpoint, voters: Collection[DirectoryId]) -> bool:
         """Take one member's chain. True: it made a majority of the voters agree on it (once per index)."""
-        if checkpoint.index <= self._agreed_index or directory not in voters:
+        known = self.agreed is not None and checkpoint.index <= self.agreed.index
+        if known or directory not in voters:
             return False
         at_index = self._reports.setdefault(checkpoint.index, {})
         at_index[directory] = checkpoint.chain
         equal = sum(1 for voter in voters if at_index.get(voter) == checkpoint.chain)
         if equal >= majority(len(voters)):
-            self._agreed_index = checkpoint.index
+            self.agreed = checkpoint
             for index in [index for index in self._reports if index <= checkpoint.index]:
                 del self._reports[index]
             return True

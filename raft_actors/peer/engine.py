@@ -295,18 +295,21 @@ class Engine:
 
     def _compare(self, report: ChainReport, checkpoint: Checkpoint) -> None:
         voters = {voter.directory_id for voter in self.state.configurations.in_force.voters()}
-        if not self._comparison.report(report.directory_id, checkpoint, voters):
+        news = self._comparison.report(report.directory_id, checkpoint, voters)
+        agreed = self._comparison.agreed
+        if agreed is None or agreed.index != checkpoint.index:
             return
-        agreed = ChainReport(
+        answer = ChainReport(
             cluster_id=report.cluster_id,
             directory_id=self.state.directory_id,
             agreed=True,
-            checkpoints=(checkpoint,),
+            checkpoints=(agreed,),
         )
         for member in self.state.configurations.others(self.state.member_id):
-            self._ports.report_chains(member.member_id, agreed)
-        if not self._own_chains.agreed(checkpoint):
-            self._differs(checkpoint)
+            if news or member.directory_id == report.directory_id:  # who still asks has not heard it
+                self._ports.report_chains(member.member_id, answer)
+        if not self._own_chains.agreed(agreed):
+            self._differs(agreed)
 
     def _differs(self, checkpoint: Checkpoint) -> None:
         self._ports.failed(
@@ -365,6 +368,8 @@ class Engine:
                 self._internal.append(RequestFailed(now_ms=now_ms, rpc_id=message.rpc_id, to=message.envelope.to))
 
     def _role_changed(self, effect: RoleChanged) -> None:
+        if effect.leader is not None:
+            self._own_chains.reopen()
         if effect.role is Role.LEADER:
             self._comparison = ChainComparison()
             self._led_term = effect.term

@@ -148,6 +148,7 @@ class TestConflict:
     def test_first_conflict(self, terms: tuple[int, ...], held: int) -> None:
         assert Log(log_of(1, 1, 2)).first_conflict(log_of(*terms)) == held
 
+    @pytest.mark.slow
     @given(terms=rising_terms, index=st.integers(0, 40), term=st.integers(0, 7))
     def test_the_hint_is_the_newest_entry_that_can_still_match(self, terms: list[int], index: int, term: int) -> None:
         log = Log(log_of(*terms))
@@ -158,6 +159,7 @@ class TestConflict:
         )
         assert log.last_at_or_before(index, term) == slow
 
+    @pytest.mark.slow
     @given(
         steps=st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 2), min_size=1, max_size=5)), max_size=8)
     )

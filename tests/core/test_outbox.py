@@ -54,6 +54,7 @@ class TestOutbox:
         with pytest.raises(AssertionError, match="write 2 done after 3"):
             outbox.durable(2)
 
+    @pytest.mark.slow
     @given(st.lists(st.one_of(st.integers(0, 9), st.none()), max_size=40))
     def test_each_message_leaves_once_in_order_and_never_early(self, steps: list[int | None]) -> None:
         """A number is a message that waits for that write; None is the disk finishing one more."""

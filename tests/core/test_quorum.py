@@ -30,6 +30,7 @@ class TestMajority:
             majority(0)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=9))
 def test_what_a_majority_has_reached_is_what_counting_says(values: list[int]) -> None:
     """The dumb twin (reliability B8): try every value, count who has it, keep the highest that enough have."""

@@ -231,3 +231,12 @@ class TestAnswers:
         elected(peer).sync()
         assert peer.accepted(1, late) == [Count(sender=1, reason=DropReason.STALE_REPLY)]
         assert (progress_of(peer, 1).match_index, peer.state.commit_index) == (0, 0)
+
+    def test_a_refusal_of_an_earlier_leaderships_request_counts_for_nothing_either(self) -> None:
+        """The append of term 2 comes late to a follower that is in term 4 with us: it answers in our term, but not
+        to this leadership."""
+        peer = leader(log=log_of(1, 1))
+        late = append_reply(peer.newest_append(1), success=False, term=4)
+        peer.answer(append_reply(peer.newest_append(2), success=False, term=3), 2)
+        elected(peer)
+        assert peer.answer(late, 1) == [Count(sender=1, reason=DropReason.STALE_REPLY)]

@@ -157,4 +157,3 @@ class _KillableFiles(OsFiles):
     def kill(self) -> None:
         for descriptor in list(self._open):
             self.close(descriptor)
-

@@ -208,9 +208,7 @@ class Member:
 
     def report_chains(self, to: MemberId, report: ChainReport) -> None:
         data = CHAIN_REPORT.encode(report)
-        self._network.send(
-            Flight(src=self.member_id, dst=to, method="report_chains", part=Part.NOTICE, data=data)
-        )
+        self._network.send(Flight(src=self.member_id, dst=to, method="report_chains", part=Part.NOTICE, data=data))
 
     # -- application --------------------------------------------------------------------------------------------------
 
@@ -244,9 +242,7 @@ class Member:
         if self.application is None:
             self.application = Application(settings)
         application = self.application
-        request = Attach(
-            epoch=epoch, cluster_id=application.cluster_id, applied_index=application.host.applied_index
-        )
+        request = Attach(epoch=epoch, cluster_id=application.cluster_id, applied_index=application.host.applied_index)
 
         def attach(engine: Engine) -> None:
             answer = ATTACH_ANSWER.decode(ATTACH_ANSWER.encode(engine.attach(ATTACH.decode(ATTACH.encode(request)))))

@@ -231,9 +231,7 @@ class Group:
             return lambda engine: engine.handle(event)
         if flight.method == "report_chains":
             return lambda engine: engine.chains_reported(CHAIN_REPORT.decode(data))
-        request = RequestReceived(
-            now_ms=now_ms, request_id=member.next_request(flight), envelope=decode_envelope(data)
-        )
+        request = RequestReceived(now_ms=now_ms, request_id=member.next_request(flight), envelope=decode_envelope(data))
         return lambda engine: engine.handle(request)
 
     # -- disks --------------------------------------------------------------------------------------------------------
@@ -348,9 +346,7 @@ class Group:
         self._durable[engine.state.directory_id] = member.durable
         self.tell(f"{member.member_id} starts, term={engine.state.current_term} last={place(engine.state.log.last)}")
         self.start_application(member.member_id)
-        hello = Hello(
-            cluster_id=self.genesis.cluster_id, sender=member.member_id, incarnation=engine.state.incarnation
-        )
+        hello = Hello(cluster_id=self.genesis.cluster_id, sender=member.member_id, incarnation=engine.state.incarnation)
         if engine.state.incarnation.start_count > 1:
             for other in self.members:
                 if other != member.member_id:

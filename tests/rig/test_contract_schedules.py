@@ -32,9 +32,7 @@ def configuration_entry(index: int, *members: tuple[int, int], term: int = 1) ->
     return Entry(id=EntryId(Term(term), LogIndex(index)), payload=Configuration(members=lines), stamp_ms=0)
 
 
-def attempt(
-    sequence: int, *, by: str = "c", number: int = 1, opens: int | None = 0, acked_below: int = 0
-) -> Attempt:
+def attempt(sequence: int, *, by: str = "c", number: int = 1, opens: int | None = 0, acked_below: int = 0) -> Attempt:
     command = f"{by}{sequence}".encode()
     return Attempt(
         number=number,
@@ -209,7 +207,6 @@ class Test4PageCache:
         group.elect(1)
         for number in (1, 2, 3):
             disks.stop_before_sync(MemberId(number))
-        group.timeout(2)
         group.propose(1, b"x")
         group.deliver_all()
         assert all(member.engine is None for member in group.members.values())

@@ -199,6 +199,16 @@ class TestLeaders:
         group.deliver_all()
         assert group.role(1) is Role.LEADER
 
+    def test_the_vote_of_an_earlier_term_becoming_durable_elects_nobody(self) -> None:
+        group = Group(1)
+        group.hold_disk(1)
+        group.timeout(1)
+        group.timeout(1)
+        group.sync(1, count=1)
+        assert (group.role(1), group.state(1).current_term) == (Role.CANDIDATE, 2)
+        group.sync(1)
+        assert group.role(1) is Role.LEADER
+
     def test_a_call_that_a_partition_held_changes_nothing_when_it_is_executed_after_the_heal(self) -> None:
         group = Group(3)
         group.elect(1)

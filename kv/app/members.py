@@ -1,0 +1,120 @@
+"""A store's members from outside: how they are, and the end of one by SIGKILL.
+
+Here:   `Watch`, which asks again and again; `is_healthy`; `kill_leader`.
+Never:  operations on the store.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import ray
+import ray.util
+
+import kv
+from raft_actors.cluster.group import MemberStatus
+from raft_actors.cluster.nodes import pin_to_address
+from raft_actors.errors import RaftActorsError
+
+LOOK_INTERVAL_S: Final = 0.2
+KILL_TIMEOUT_S: Final = 30.0
+
+
+class NotInTime(RaftActorsError, TimeoutError):
+    """The members did not become what was waited for; says what that was, and how they are."""
+
+
+class Watch:
+    """The latest status of a store, asked in a thread of its own: a dead member may take seconds to answer."""
+
+    def __init__(self, name: str) -> None:
+        """Asks once before it returns. Raises `UnknownGroup`."""
+        self._name = name
+        self._latest = kv.status(name)
+        self._failure: Exception | None = None
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"watch-{name}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def latest(self) -> kv.Status:
+        """What was found last. Raises what asking raised."""
+        if self._failure is not None:
+            raise self._failure
+        return self._latest
+
+    def wait_for(self, is_so: Callable[[kv.Status], bool], what: str, timeout_s: float) -> kv.Status:
+        """The latest status once it `is_so`. Raises `NotInTime`, which says `what` was waited for."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            while not is_so(self.latest):
+                if not self._changed.wait(deadline_s - time.monotonic()):
+                    states = "; ".join(_in_words(member) for member in self.latest.members)
+                    raise NotInTime(f"{what}: not within {timeout_s:.0f} s ({states}); give the machine more time")
+            return self.latest
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_INTERVAL_S):
+            try:
+                latest = kv.status(self._name)
+            except Exception as failure:  # raised for whoever looks
+                with self._changed:
+                    self._failure = failure
+                    self._changed.notify_all()
+                return
+            with self._changed:
+                self._latest = latest
+                self._changed.notify_all()
+
+
+def is_healthy(status: kv.Status, members: int) -> bool:
+    """Whether all members run, follow one leader, hold and have applied what it committed, and have their server."""
+    leader = status.leader
+    if leader is None or len(status.members) != members:
+        return False
+    committed = next(member.commit_index for member in status.members if member.id == leader)
+    return committed is not None and all(
+        member.state == "running"
+        and member.leader == leader
+        and member.server_pid is not None
+        and member.last_applied is not None
+        and member.last_applied >= committed
+        for member in status.members
+    )
+
+
+def kill_leader(status: kv.Status) -> tuple[MemberStatus, int]:
+    """SIGKILL the process of the leader's peer; who it was, and when, in ns of `time.monotonic_ns`.
+
+    On another node a task does it, and the moment is the one after it. Raises `NotInTime` when there is no leader.
+    """
+    leader = next((member for member in status.members if member.id == status.leader), None)
+    if leader is None or leader.pid is None or leader.node is None:
+        raise NotInTime("there is no leader to be killed at this moment; try again")
+    if leader.node == ray.util.get_node_ip_address():
+        at_ns = time.monotonic_ns()
+        os.kill(leader.pid, signal.SIGKILL)
+        return leader, at_ns
+    kill: Any = ray.remote(os.kill).options(num_cpus=0, max_retries=0, **pin_to_address(leader.node))
+    ray.get(kill.remote(leader.pid, signal.SIGKILL), timeout=KILL_TIMEOUT_S)
+    return leader, time.monotonic_ns()
+
+
+def _in_words(member: MemberStatus) -> str:
+    return f"member {member.id} {member.state}, {member.role or 'no role'} in term {member.term}"

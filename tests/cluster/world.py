@@ -1,0 +1,185 @@
+"""What the tests on real Ray share: killing, waiting without sleeping, a machine that counts, a load that remembers.
+
+Here:   helpers, usable by test modules and by the workers that unpickle their classes.
+Never:  fixtures (conftest.py), assertions about one feature.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import psutil
+import ray
+import ray.util
+
+import kv
+import raft_actors
+from raft_actors.cluster.group import MemberStatus
+from raft_actors.cluster.lifecycle import stop_group
+from raft_actors.errors import OperationError, PeerFailed, UnknownGroup
+from raft_actors.names import NAMESPACE, keeper_name
+
+T = TypeVar("T")
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+FAST: Final = raft_actors.RaftConfig(
+    heartbeat_interval_ms=50, election_timeout_ms_min=250, election_timeout_ms_max=500, check_quorum_ms=500
+)
+"""Elections in less than a second, for tests that do not mean the defaults."""
+PATIENCE_S: Final = 45.0
+"""How long anything may take on two cores that others use too. A test that waits this long has failed."""
+LOOK_S: Final = 0.02
+
+
+def eventually(look: Callable[[], T], within_s: float = PATIENCE_S) -> T:
+    """What `look` returns once it is true; fails with what it returned or raised last."""
+    deadline_s, pause = time.monotonic() + within_s, threading.Event()
+    while True:
+        last: object
+        try:
+            if found := look():
+                return found
+            last = found
+        except (ray.exceptions.RayError, raft_actors.RaftActorsError, ValueError) as failure:
+            last = failure
+        assert time.monotonic() < deadline_s, f"not within {within_s:.0f} s; the last look gave {last!r}"
+        pause.wait(LOOK_S)
+
+
+def kill_process(*pids: int | None) -> None:
+    """SIGKILL all of them at once, and wait until they are gone."""
+    assert pids and all(pids), f"no process to kill in {pids}"
+    for pid in pids:
+        os.kill(int(pid or 0), signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(int(pid or 0))], timeout=10)
+
+
+def actors_of(group: str) -> list[str]:
+    """Names of the group's actors that Ray knows."""
+    names = [row["name"] for row in ray.util.list_named_actors(all_namespaces=True)]
+    return sorted(name for name in names if name.startswith(f"raft:{group}:"))
+
+
+def keeper_of(group: str) -> object:
+    """The keeper's handle."""
+    return ray.get_actor(keeper_name(group), namespace=NAMESPACE)
+
+
+@contextlib.contextmanager
+def nothing_left_of(group: str) -> Iterator[str]:
+    """Shut the group down in the end, whatever became of it, and see that no actor of it is left."""
+    try:
+        yield group
+    finally:
+        with contextlib.suppress(UnknownGroup, PeerFailed):
+            stop_group(group, delete_data=False)
+        eventually(lambda: not actors_of(group), within_s=10.0)
+
+
+def all_running(group: str) -> tuple[MemberStatus, ...]:
+    """The members' statuses if all run with their applications and one leads, else nothing."""
+    members = kv.status(group).members
+    leads = [member for member in members if member.role == "leader"]
+    well = all(member.state == "running" and member.server_pid is not None for member in members)
+    return members if well and leads else ()
+
+
+class Tally:
+    """A state machine that counts each command it is given; the result is how often it came, as text."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def apply(self, index: int, command: bytes) -> bytes:
+        label = command.decode()
+        self._counts[label] += 1
+        return str(self._counts[label]).encode()
+
+    def query(self, request: bytes) -> bytes:
+        return json.dumps(self._counts).encode()
+
+    def snapshot(self) -> Iterator[bytes]:
+        yield json.dumps(self._counts).encode()
+
+    def restore(self, chunks: Iterator[memoryview]) -> None:
+        self._counts = Counter(json.loads(b"".join(chunks)))
+
+
+class Load:
+    """Threads that do one operation after the other while processes die, and remember how each ended."""
+
+    _names = itertools.count()
+
+    def __init__(self, operation: Callable[[str], object], threads: int = 2) -> None:
+        self.acknowledged: list[str] = []
+        self.not_done: list[str] = []
+        self.unknown: list[str] = []
+        self._operation = operation
+        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._run, name=f"load-{number}") for number in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        self.wait_for_more()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), f"an operation of {thread.name} never ended"
+        assert not self._failures, self._failures
+
+    def wait_for_more(self, count: int = 10) -> None:
+        """Until `count` more operations are acknowledged."""
+        enough = len(self.acknowledged) + count
+        eventually(lambda: self._failures or len(self.acknowledged) >= enough)
+        assert not self._failures, self._failures
+
+    def check(self, counts: dict[str, int]) -> None:
+        """Every acknowledged operation is there once, none twice, and none that certainly did not happen."""
+        assert [label for label in self.acknowledged if counts.get(label) != 1] == []
+        assert [label for label, count in counts.items() if count != 1] == []
+        assert [label for label in self.not_done if label in counts] == []
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            label = f"{next(self._names):06}"
+            try:
+                self._operation(label)
+            except OperationError as failure:
+                (self.unknown if failure.outcome == "unknown" else self.not_done).append(label)
+            except BaseException as failure:
+                self._failures.append(failure)
+                raise
+            else:
+                self.acknowledged.append(label)
+
+
+def run_script(path: Path, *arguments: str, environment: dict[str, str] | None = None, timeout_s: float = 90) -> str:
+    """Run a Python file in a process of its own, with our packages; what it printed. Fails if it failed."""
+    done = subprocess.run(
+        [sys.executable, str(path), *arguments],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
