@@ -1,6 +1,6 @@
 """Which way brings an actor back sooner after SIGKILL: Ray's own restart, or a watcher that creates it anew? (ADR 0004)
 
-Here:   one small actor, killed `--rounds` times each way, and the medians. Needs Ray and nothing of raft-actors.
+Here:   one small actor, killed `--rounds` times each way, in turns, and the medians. Needs nothing of raft-actors.
 Never:  a verdict; that is argued in 0004-who-restarts-a-peer.md.
 
     python docs/adr/measure_restarts.py [--rounds 10]
@@ -23,7 +23,8 @@ from typing import Any, Final
 import ray
 from ray.exceptions import ActorDiedError, RayError
 
-NAME: Final = "measure_restarts:subject"
+RESTARTED: Final = "measure_restarts:restarted"
+RE_CREATED: Final = "measure_restarts:re-created"
 ATTEMPT_INTERVAL_S: Final = 0.01
 """A new call is tried this often; the first to be answered counts, whichever attempt it was."""
 ROUND_TIMEOUT_S: Final = 30.0
@@ -46,7 +47,7 @@ class Subject:
         time.sleep(ROUND_TIMEOUT_S * 2)
 
 
-def create(max_restarts: int) -> Any:
+def create(name: str, max_restarts: int) -> Any:
     """The subject under its name, which a predecessor may hold for a moment after its death.
 
     Detached, as members are. Not only for the likeness: an actor that is not keeps its name after its death for as long
@@ -54,7 +55,7 @@ def create(max_restarts: int) -> Any:
     """
     while True:
         try:
-            return Subject.options(name=NAME, lifetime="detached", max_restarts=max_restarts).remote()
+            return Subject.options(name=name, lifetime="detached", max_restarts=max_restarts).remote()
         except ValueError:
             time.sleep(0.002)
 
@@ -63,26 +64,29 @@ def create(max_restarts: int) -> Any:
 class Watcher:
     """Creates the subject, and creates it again at once when it dies."""
 
-    def __init__(self) -> None:
-        self._subject = create(0)
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._subject = create(name, 0)
 
     def watch(self) -> None:
         """Returns when the subject died and was created anew."""
         with contextlib.suppress(RayError):
             ray.get(self._subject.hang.remote())
-        self._subject = create(0)
+        self._subject = create(self._name, 0)
 
 
-def look_up() -> Any:
+def look_up(name: str) -> Any:
     """The subject by its name, or None while there is none."""
     try:
-        return ray.get_actor(NAME)
+        return ray.get_actor(name)
     except ValueError:
         return None
 
 
-def one_round(subject: Any) -> tuple[float, float, float]:
-    """Kill the subject's process; the three times of `COLUMNS` in ms."""
+def one_round(name: str) -> tuple[float, float, float]:
+    """Kill the process of the actor of this name; the three times of `COLUMNS` in ms."""
+    while (subject := look_up(name)) is None:
+        time.sleep(ATTEMPT_INTERVAL_S)
     pid, _ = ray.get(subject.born.remote())
     in_flight = subject.hang.remote()
     ray.wait([in_flight], timeout=0.3)  # it has reached the process
@@ -94,7 +98,7 @@ def one_round(subject: Any) -> tuple[float, float, float]:
         if time.monotonic_ns() - killed_ns > ROUND_TIMEOUT_S * 1e9:
             raise SystemExit(f"nothing came back within {ROUND_TIMEOUT_S:.0f} s; is the machine overloaded?")
         if subject is None:
-            subject = look_up()
+            subject = look_up(name)
         if subject is not None and answer is None:
             with contextlib.suppress(RayError):
                 attempts.append(subject.born.remote())
@@ -118,39 +122,25 @@ def one_round(subject: Any) -> tuple[float, float, float]:
     return tuple((at_ns - killed_ns) / 1e6 for at_ns in (born_ns, failed_ns, answered_ns))  # type: ignore[return-value]
 
 
-def measure_restart(rounds: int) -> list[tuple[float, float, float]]:
-    """Ray restarts the subject."""
-    subject = create(-1)
-    times = [one_round(subject) for _ in range(rounds)]
-    ray.kill(subject, no_restart=True)
-    return times
-
-
-def measure_re_create(rounds: int) -> list[tuple[float, float, float]]:
-    """A watcher creates it anew."""
-    watcher = Watcher.remote()
-    times = []
-    for _ in range(rounds):
-        watching = watcher.watch.remote()
-        while (subject := look_up()) is None:
-            time.sleep(ATTEMPT_INTERVAL_S)
-        ray.get(subject.born.remote())
-        times.append(one_round(subject))
-        ray.get(watching)
-    return times
-
-
 def main() -> None:
     """Print a table of medians, and the slowest of each."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rounds", type=int, default=10)
     rounds = arguments.parse_args().rounds
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    restarted, watcher = create(RESTARTED, -1), Watcher.remote(RE_CREATED)
+    ray.get(restarted.born.remote())
+    times: dict[str, list[tuple[float, float, float]]] = {"restart": [], "re-create": []}
+    for _ in range(rounds):
+        times["restart"].append(one_round(RESTARTED))
+        watching = watcher.watch.remote()
+        times["re-create"].append(one_round(RE_CREATED))
+        ray.get(watching)
     print(f"Ray {ray.__version__}, {os.cpu_count()} CPUs, {rounds} rounds each; ms after SIGKILL: median (slowest)")
     print(f"{'':12}" + "".join(f"{column:>24}" for column in COLUMNS))
-    for name, measure in (("restart", measure_restart), ("re-create", measure_re_create)):
-        cells = [f"{statistics.median(each):.0f} ({max(each):.0f})" for each in zip(*measure(rounds), strict=True)]
-        print(f"{name:12}" + "".join(f"{cell:>24}" for cell in cells))
+    for way, rows in times.items():
+        cells = [f"{statistics.median(each):.0f} ({max(each):.0f})" for each in zip(*rows, strict=True)]
+        print(f"{way:12}" + "".join(f"{cell:>24}" for cell in cells))
 
 
 if __name__ == "__main__":

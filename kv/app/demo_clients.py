@@ -20,7 +20,7 @@ from kv.app.histories import Outcome, Write, append_faults, loaded_faults, put_f
 from kv.app.tally import Tally
 
 KEYS: Final = 64
-"""Keys that all clients put to, and as many that they append to: few enough to be shared, enough to keep lists short."""
+"""Keys that all clients put to, and as many that they append to: few enough to be shared, and lists stay short."""
 LOAD_BATCH: Final = 1000
 READ_BATCH: Final = 2000
 """Keys in one call; 2,000 paths and counts are some 100 KB."""

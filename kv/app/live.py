@@ -85,9 +85,8 @@ def plain_line(title: str, looked: Mapping[str, Looked], seconds: float) -> str:
     parts = [title]
     for op, seen in looked.items():
         latency = "" if seen.recent_median_ms is None else f", p50 {seen.recent_median_ms:.1f} ms"
-        trouble = "".join(
-            f", {count} {outcome}" for outcome, count in (("unknown", seen.unknown), ("not done", seen.not_done)) if count
-        )
+        bad = {"unknown": seen.unknown, "not done": seen.not_done}
+        trouble = "".join(f", {count} {outcome}" for outcome, count in bad.items() if count)
         parts.append(f"{op} {seen.ok} ok ({seen.recent / seconds:.0f}/s{latency}{trouble})")
     return "   ".join(parts)
 

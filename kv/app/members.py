@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -99,21 +100,37 @@ def is_healthy(status: kv.Status, members: int) -> bool:
     )
 
 
-def kill_leader(status: kv.Status) -> tuple[MemberStatus, int]:
-    """SIGKILL the process of the leader's peer; who it was, and when, in ns of `time.monotonic_ns`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """A leader's process that is no more."""
 
-    On another node a task does it, and the moment is the one after it. Raises `NotInTime` when there is no leader.
+    member: int
+    pid: int
+    term: int
+    """The one it led."""
+    at_ns: int
+    """When, on `time.monotonic_ns` of this process."""
+
+    def is_replaced(self, status: kv.Status) -> bool:
+        """Whether a later term has a leader."""
+        return status.leader is not None and max(member.term for member in status.members) > self.term
+
+
+def kill_leader(status: kv.Status) -> Killed:
+    """SIGKILL the process of the leader's peer, at once if it is on this node, else by a task on its own.
+
+    Raises `NotInTime` when there is no leader, ProcessLookupError when its process has just ended by itself.
     """
     leader = next((member for member in status.members if member.id == status.leader), None)
     if leader is None or leader.pid is None or leader.node is None:
         raise NotInTime("there is no leader to be killed at this moment; try again")
+    at_ns = time.monotonic_ns()
     if leader.node == ray.util.get_node_ip_address():
-        at_ns = time.monotonic_ns()
         os.kill(leader.pid, signal.SIGKILL)
-        return leader, at_ns
-    kill: Any = ray.remote(os.kill).options(num_cpus=0, max_retries=0, **pin_to_address(leader.node))
-    ray.get(kill.remote(leader.pid, signal.SIGKILL), timeout=KILL_TIMEOUT_S)
-    return leader, time.monotonic_ns()
+    else:
+        kill: Any = ray.remote(os.kill).options(num_cpus=0, max_retries=0, **pin_to_address(leader.node))
+        ray.get(kill.remote(leader.pid, signal.SIGKILL), timeout=KILL_TIMEOUT_S)
+    return Killed(member=leader.id, pid=leader.pid, term=leader.term, at_ns=at_ns)
 
 
 def _in_words(member: MemberStatus) -> str:

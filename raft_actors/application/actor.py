@@ -15,6 +15,7 @@ import gc
 import itertools
 import logging
 import os
+import sys
 import time
 from typing import Any, Final
 
@@ -51,6 +52,8 @@ ATTACH_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to attach."""
 ATTACH_CHECK_S: Final = 0.5
 """How often the attachment is checked: a peer that restarts forgets it."""
+SWITCH_INTERVAL_S: Final = 0.0005
+"""Ray's threads and the loop hand over often: an answer must not wait 5 ms for the interpreter."""
 EXPIRE_S: Final = 0.05
 """How late a deadline may be noticed."""
 
@@ -61,6 +64,7 @@ class ApplicationActor:
     """One member's state machine and its callers. All methods are coroutines on one loop."""
 
     def __init__(self, group: str, member_id: MemberId, machine: MachineSource) -> None:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._group = group
         self._member_id = member_id
         self._machine = machine
@@ -152,7 +156,8 @@ class ApplicationActor:
         while self._host.epoch is not None:
             await asyncio.sleep(ATTACH_CHECK_S)
             try:
-                known = await asyncio.wait_for(self._peer.attached.remote(self._host.epoch), PEER_TIMEOUT_S)
+                async with asyncio.timeout(PEER_TIMEOUT_S):
+                    known = await self._peer.attached.remote(self._host.epoch)
             except (RayError, TimeoutError):
                 known = None
             if known is not True:
@@ -210,22 +215,22 @@ class ApplicationActor:
         """A batch of commands; answered when each of them has its answer."""
         request = SUBMIT.decode(data)
         deadline_ms = _now_ms() + request.timeout_ms
-        answers = await asyncio.gather(*[self._submit(attempt, deadline_ms) for attempt in request.attempts])
-        return ANSWERS.encode(tuple(answers))
-
-    async def _submit(self, attempt: Attempt, deadline_ms: int) -> Answer:
-        if self._host is None:
-            return exchange.NotLeader(leader=None)
-        ticket, future = self._ticket()
-        try:
-            self._host.submit(ticket, attempt, deadline_ms)
-        except ApplicationStopped:
-            self._futures.pop(ticket, None)
-            return exchange.NotLeader(leader=None)
+        waiting = [self._submit(attempt, deadline_ms) for attempt in request.attempts]
         self._pump_proposals()
         self._deliver()
-        answer: Answer = await future
-        return answer
+        answers: list[Answer] = [await future for future in waiting]
+        return ANSWERS.encode(tuple(answers))
+
+    def _submit(self, attempt: Attempt, deadline_ms: int) -> asyncio.Future[Answer]:
+        ticket, future = self._ticket()
+        try:
+            if self._host is None:
+                self._end(ticket, exchange.NotLeader(leader=None))
+            else:
+                self._host.submit(ticket, attempt, deadline_ms)
+        except ApplicationStopped:
+            self._end(ticket, exchange.NotLeader(leader=None))
+        return future
 
     async def query(self, data: bytes) -> bytes:
         """A batch of queries, all from one state: linearizable, or whatever this member has."""
@@ -239,21 +244,21 @@ class ApplicationActor:
                     (verdict or Unknown(why="the peer did not answer"),) * len(request.requests)
                 )
             index = verdict.index
-        answers = await asyncio.gather(*[self._query(each, index, deadline_ms) for each in request.requests])
+        waiting = [self._query(each, index, deadline_ms) for each in request.requests]
+        self._deliver()
+        answers: list[QueryAnswer] = [await future for future in waiting]
         return QUERY_ANSWERS.encode(tuple(answers))
 
-    async def _query(self, request: bytes, index: LogIndex, deadline_ms: int) -> QueryAnswer:
-        if self._host is None:
-            return NO_STATE
+    def _query(self, request: bytes, index: LogIndex, deadline_ms: int) -> asyncio.Future[QueryAnswer]:
         ticket, future = self._ticket()
         try:
-            self._host.read(ticket, request, index, deadline_ms)
+            if self._host is None:
+                self._end(ticket, NO_STATE)
+            else:
+                self._host.read(ticket, request, index, deadline_ms)
         except ApplicationStopped:
-            self._futures.pop(ticket, None)
-            return NO_STATE
-        self._deliver()
-        answer: QueryAnswer = await future
-        return answer
+            self._end(ticket, NO_STATE)
+        return future
 
     async def _read_index(self) -> exchange.ReadAnswer | None:
         """Ask the peer, once for all who wait. Who arrives while a question is under way shares the next one.
@@ -303,9 +308,12 @@ class ApplicationActor:
             return
         for answers in self._host.take_answers():
             for ticket, answer in answers:
-                future = self._futures.pop(ticket, None)
-                if future is not None and not future.done():
-                    future.set_result(answer)
+                self._end(ticket, answer)
+
+    def _end(self, ticket: Ticket, answer: Answer | QueryAnswer) -> None:
+        future = self._futures.pop(ticket, None)
+        if future is not None and not future.done():  # done: its caller was cancelled
+            future.set_result(answer)
 
     def _pump_proposals(self) -> None:
         host = self._host
@@ -328,7 +336,8 @@ class ApplicationActor:
         if self._peer is None:
             return None
         with contextlib.suppress(RayError, TimeoutError, Malformed):
-            data = await asyncio.wait_for(getattr(self._peer, method).remote(*arguments), PEER_TIMEOUT_S)
+            async with asyncio.timeout(PEER_TIMEOUT_S):
+                data = await getattr(self._peer, method).remote(*arguments)
             return data if type(data) is bytes else None
         return None
 

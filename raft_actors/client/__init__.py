@@ -3,6 +3,6 @@
 Here:   nothing; import the modules.
 Never:  what a command means (kv/client.py and other callers).
 
-Pure, given `now_ms` and dice: limits, session, route, operation, lane, outcomes, engine. Threads: sender, callers.
-Ray: ray_servers alone.
+Pure, given `now_ms` and dice: limits, session, route, operation, lane, wire, outcomes, engine.
+Threads: sender, callers, opened. Ray: ray_servers alone.
 """

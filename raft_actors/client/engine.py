@@ -23,25 +23,17 @@ from typing import Final, assert_never
 
 from raft_actors.application.exchange import LogFull, NotLeader, Overloaded
 from raft_actors.application.frames import ClientId, Fenced, SessionExpired, WindowExceeded
-from raft_actors.application.packing import Malformed
 from raft_actors.application.requests import (
-    ANSWERS,
-    QUERY,
-    QUERY_ANSWERS,
-    SUBMIT,
     Answer,
-    Attempt,
     Done,
     Lost,
-    Query,
     QueryAnswer,
     QueryDone,
     QueryFailed,
-    Submit,
     TooLarge,
     Unknown,
 )
-from raft_actors.client import outcomes
+from raft_actors.client import outcomes, wire
 from raft_actors.client.lane import Lane
 from raft_actors.client.limits import ClientLimits
 from raft_actors.client.operation import Call, Ended, Kind, Operation, OperationReport, Result
@@ -179,7 +171,7 @@ class Engine:
             kind=lane.kind,
             member_id=member_id,
             operations=tuple(batch),
-            data=self._encode(lane.kind, batch, max(1, listen_ms)),
+            data=wire.encode(lane.kind, batch, max(1, listen_ms)),
             patient_until_ms=now_ms + (self._limits.attempt_ms << min(rounds, 2)),
             overdue_at_ms=now_ms + listen_ms + self._limits.attempt_ms,
         )
@@ -192,12 +184,6 @@ class Engine:
         lane.began(call, now_ms)
         calls.append(call)
         return True
-
-    def _encode(self, kind: Kind, batch: Sequence[Operation], timeout_ms: int) -> bytes:
-        if kind is Kind.COMMAND:
-            return SUBMIT.encode(Submit(attempts=tuple(map(_attempt, batch)), timeout_ms=timeout_ms))
-        requests = tuple(operation.request for operation in batch)
-        return QUERY.encode(Query(requests=requests, linearizable=kind is Kind.READ, timeout_ms=timeout_ms))
 
     def _number(self, operation: Operation, now_ms: int) -> bool:
         """Give a command its place in the present session, unless it has one; False: the window is full."""
@@ -268,7 +254,7 @@ class Engine:
         call = self._over(call_number)
         if call is None:
             return
-        answers = _decode(call, data)
+        answers = wire.decode(call, data)
         lane = self._lanes[call.kind]
         if answers is None:
             self._route.silent(call.member_id, now_ms)
@@ -394,24 +380,3 @@ class Engine:
             return
         report = OperationReport(attempts=operation.attempts, server=server, leader=self._route.leader, term=term)
         self._ended.append(Ended(number=operation.number, result=result, report=report))
-
-
-def _attempt(operation: Operation) -> Attempt:
-    """The next attempt at a command, with a number of its own."""
-    assert operation.session is not None, "a command is numbered before it is sent"
-    assert operation.sequence is not None, "a command is numbered before it is sent"
-    operation.attempt_number += 1
-    return Attempt(
-        number=operation.attempt_number, frame=operation.session.frame(operation.sequence, operation.request)
-    )
-
-
-def _decode(call: Call, data: bytes | None) -> Sequence[Answer | QueryAnswer] | None:
-    if data is None:
-        return None
-    codec = ANSWERS if call.kind is Kind.COMMAND else QUERY_ANSWERS
-    try:
-        answers: Sequence[Answer | QueryAnswer] = codec.decode(data)
-    except Malformed:
-        return None
-    return answers if len(answers) == len(call.operations) else None

@@ -210,9 +210,9 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
     if keeper is None and not members:
         raise UnknownGroup(f"no group {group!r} runs on this Ray cluster")
     stop_recorder(group)
-    data_dir = None
+    options = None
     if keeper is not None:
-        data_dir = _answer(keeper.options.remote(), ASK_TIMEOUT_S, {}).get("data_dir")
+        options = _options_of(keeper)
         _answer(keeper.stop.remote(), timeout_s, None)
         ray.kill(keeper, no_restart=True)
         members = members_of(group)  # its last round may have created some
@@ -222,16 +222,31 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
             ray.kill(server, no_restart=True)
     peers = {member_id: peer for member_id in members if (peer := _find(peer_name(group, member_id))) is not None}
     failures = _kill_peers(peers, timeout_s)
-    if delete_data:
-        failures.extend(_delete(group, data_dir, members or DELETABLE, timeout_s))
+    if delete_data and options is None:
+        failures.append("no data was deleted: the keeper, which knows where it lies, is gone; delete it by hand")
+    elif delete_data and options is not None:
+        failures.extend(_delete(group, options["data_dir"], members or DELETABLE, timeout_s))
     if failures:
         raise PeerFailed(
             f"group {group!r} ended, and its members had recorded: {'; '.join(failures)}", failures=failures
         )
 
 
+def _options_of(keeper: Any) -> dict[str, Any] | None:
+    """Its options, also from a keeper that Ray is just starting again; None when it does not answer."""
+    deadline_s = time.monotonic() + ASK_TIMEOUT_S
+    while True:
+        options: dict[str, Any] | None = _answer(keeper.options.remote(), ASK_TIMEOUT_S, None)
+        if options is not None or time.monotonic() > deadline_s:
+            return options
+        time.sleep(POLL_S)
+
+
 def _kill_peers(peers: Mapping[MemberId, Any], timeout_s: float) -> list[str]:
-    refs = {member_id: peer.kill.remote() for member_id, peer in peers.items()}
+    """End them cleanly; by force and soon those that do not answer at all: Ray may never have started them."""
+    asked = {member_id: peer.describe.remote() for member_id, peer in peers.items()}
+    answered = ray.wait(list(asked.values()), num_returns=len(asked), timeout=ASK_TIMEOUT_S)[0] if asked else []
+    refs = {member_id: peers[member_id].kill.remote() for member_id, ref in asked.items() if ref in answered}
     if refs:
         ray.wait(list(refs.values()), num_returns=len(refs), timeout=timeout_s)
     failures: list[str] = []
@@ -245,7 +260,10 @@ def _kill_peers(peers: Mapping[MemberId, Any], timeout_s: float) -> list[str]:
             pass  # dead already: nothing to end
         except ray.exceptions.GetTimeoutError:
             failures.append(f"member {member_id}: did not end within {timeout_s:.0f} s and was ended by force")
-        ray.kill(peers[member_id], no_restart=True)
+    for member_id, peer in peers.items():
+        if member_id not in refs:
+            failures.append(f"member {member_id}: did not answer within {ASK_TIMEOUT_S:.0f} s and was ended by force")
+        ray.kill(peer, no_restart=True)
     return failures
 
 

@@ -25,7 +25,7 @@ from raft_actors.names import NAMESPACE, server_name
 from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
 from raft_actors.peer.peer import Peer, PeerOptions
-from raft_actors.peer.transport import Callbacks, RayApplicationLink, RayTransport
+from raft_actors.peer.transport import RayApplicationLink, RayTransport
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
@@ -52,7 +52,6 @@ class RayPeer:
     def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._member = options.member_id
-        self._callbacks = Callbacks()
         self._peer = Peer(options, _Node(options, place))
 
     def __repr__(self) -> str:
@@ -85,7 +84,7 @@ class RayPeer:
     @ray.method(concurrency_group="application")
     def attach(self, data: bytes, application: Any) -> bytes:
         """The co-located application attaches."""
-        return self._peer.attach(data, RayApplicationLink(application, self._callbacks))
+        return self._peer.attach(data, RayApplicationLink(application))
 
     @ray.method(concurrency_group="application")
     def attached(self, epoch: bytes) -> bool:

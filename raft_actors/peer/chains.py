@@ -72,7 +72,7 @@ class OwnChains:
         return own is None or own == checkpoint.chain
 
     def reopen(self) -> None:
-        """Another leader may not know what was agreed last; it needs the reports of all who know, or doubts for ever."""
+        """Another leader may not know what was agreed last: report it anew, or that leader doubts for ever."""
         if self._confirmed is not None:
             self._computed.setdefault(self._confirmed.index, self._confirmed.chain)
 

@@ -152,7 +152,8 @@ class Engine:
                 self._perform(effect)
             if isinstance(following, Durable):
                 self._leave(self._outbox.durable(following.seq))
-        self._pump_application()
+        if self.state.role is Role.LEADER:  # clients wait for it; a follower's application is fed with the next tick
+            self._pump_application()
 
     def propose(self, proposal_id: int, data: bytes) -> None:
         """Someone wants `data` in the log. Ends in `proposal_ended`, in this call."""
@@ -216,6 +217,7 @@ class Engine:
         if now_ms - self._reported_ms >= REPORT_INTERVAL_MS:
             self._reported_ms = now_ms
             self._report_chains()
+        self._pump_application()
 
     # -- the application ----------------------------------------------------------------------------------------------
 
@@ -401,7 +403,8 @@ class Engine:
         ):
             self._incarnations[sender] = incarnation
             if known is not None:
-                self.window.target_restarted(sender)
+                for rpc_id in self.window.target_restarted(sender):
+                    self._internal.append(RequestFailed(now_ms=event.now_ms, rpc_id=rpc_id, to=sender))
 
 
 def _refusal(reason: ProposalRefusal, leader: MemberId | None) -> exchange.ProposeAnswer:

@@ -1,18 +1,19 @@
 """Other peers as Ray actor handles, and the application too. A lost reply is a normal outcome.
 
-Here:   calls with a callback, one callback thread for a whole process, names resolved again when a handle went stale.
+Here:   calls with a callback, names resolved again when a handle went stale.
 Never:  deadlines and slots (window.py), what the bytes mean.
 
-Ray runs a completion callback in its own thread; ours only puts into a queue. Nothing is looked up by name per message:
-with Ray's head down, established calls go on, and a lookup may hang, so lookups have a thread of their own.
+Ray completes calls in one thread of its own, where our callbacks only put into a queue. Nothing is looked up by name
+per message: with Ray's head down, established calls go on, and a lookup may hang, so lookups have their own thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 import ray
@@ -26,32 +27,26 @@ LOOKUP_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between lookups of a name that is not there."""
 
 
-class Callbacks:
-    """One thread that runs the completions of this process's calls, in order."""
+def watch(ref: Any, done: Done, on_error: Callable[[BaseException], None]) -> None:
+    """Call `done` with the answer's bytes when the call ends, or `on_error(error)` and then `done(None)`.
 
-    def __init__(self) -> None:
-        self._ended: queue.SimpleQueue[tuple[Future[Any], Done, Any] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="ray callbacks", daemon=True)
-        self._thread.start()
+    Both run in the thread in which Ray completes calls, one for this process: they may only put into a queue.
+    """
+    ref.future().add_done_callback(partial(_ended, done, on_error))
 
-    def watch(self, ref: Any, done: Done, on_error: Any) -> None:
-        """Call `done` with the bytes when the call ends, or `on_error(error)` and `done(None)`."""
-        ref.future().add_done_callback(lambda future: self._ended.put((future, done, on_error)))
 
-    def close(self) -> None:
-        """End the thread."""
-        self._ended.put(None)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(1.0)
+def _ended(done: Done, on_error: Callable[[BaseException], None], future: Future[Any]) -> None:
+    error = future.exception()
+    if error is not None:
+        on_error(error)
+        done(None)
+    else:
+        answer = future.result()
+        done(answer if type(answer) is bytes else None)
 
-    def _run(self) -> None:
-        while (ended := self._ended.get()) is not None:
-            future, done, on_error = ended
-            error = future.exception()
-            if error is not None:
-                on_error(error)
-            answer = None if error is not None else future.result()
-            done(answer if type(answer) is bytes else None)
+
+def _ignore_error(error: BaseException) -> None:
+    """The call brought no answer; that is all there is to know."""
 
 
 class RayTransport:
@@ -62,7 +57,6 @@ class RayTransport:
         self._group = group
         self._application = application
         self._hello = hello
-        self._callbacks = Callbacks()
         self._handles: dict[MemberId, Any] = {}
         self._missing = set(others)
         self._ungreeted = set(others)
@@ -85,13 +79,12 @@ class RayTransport:
         except RayError:  # PendingCallsLimitExceeded, or the actor is known to be dead
             done(None)
             return
-        self._callbacks.watch(ref, done, lambda error: self._call_failed(to, handle, error))
+        watch(ref, done, partial(self._call_failed, to, handle))
 
     def close(self) -> None:
         """End the threads."""
         self._closed.set()
         self._look.set()
-        self._callbacks.close()
         if threading.current_thread() is not self._lookups:
             self._lookups.join(0.2)  # a lookup may hang while Ray's head is down; the thread ends after it
 
@@ -144,9 +137,8 @@ class RayTransport:
 class RayApplicationLink:
     """Calls to one incarnation of the application (links.ApplicationLink)."""
 
-    def __init__(self, handle: Any, callbacks: Callbacks) -> None:
+    def __init__(self, handle: Any) -> None:
         self._handle = handle
-        self._callbacks = callbacks
 
     def call(self, method: str, data: bytes, done: Done) -> None:
         """Begin the call."""
@@ -155,4 +147,4 @@ class RayApplicationLink:
         except RayError:
             done(None)
             return
-        self._callbacks.watch(ref, done, lambda error: None)
+        watch(ref, done, _ignore_error)

@@ -93,7 +93,9 @@ class CallWindow:
                 overdue.append((rpc_id, call.to))
         return overdue
 
-    def target_restarted(self, to: MemberId) -> None:
-        """A new incarnation of the target: what was queued for the old one is gone."""
-        for rpc_id in [rpc_id for rpc_id, call in self._calls.items() if call.to == to]:
+    def target_restarted(self, to: MemberId) -> list[RpcId]:
+        """A new incarnation of the target: calls to the old one are gone. Returns them, to be counted as failed."""
+        freed = [rpc_id for rpc_id, call in self._calls.items() if call.to == to]
+        for rpc_id in freed:
             del self._calls[rpc_id]
+        return freed

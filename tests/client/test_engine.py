@@ -234,10 +234,13 @@ class TestPatience:
 
     def test_grows_with_each_round(self) -> None:
         rig = Rig().connected()
-        rig.fate = lambda call: "hold"
+        rig.fate = lambda call: "lose"
         rig.submit(timeout_ms=60_000)
-        rig.pass_time(30_000)
-        assert len(rig.calls) < 3 * 40
+        began = rig.now_ms
+        rig.pass_time(3_000)
+        by_call = {call.number: call.patient_until_ms for call in rig.calls if call.member_id == 1}
+        assert sorted(by_call.values())[0] - began == 400 + 800
+        assert rig.engine._calls[max(by_call)].operations[0].rounds >= 2
 
     def test_a_server_that_answers_nothing_is_asked_once_a_second_and_no_more_than_32_calls_wait_there(self) -> None:
         rig = Rig().connected()

@@ -43,7 +43,7 @@ class TestSlots:
     def test_a_new_incarnation_of_the_target_frees_all_of_its_own(self) -> None:
         window = window_with(OPEN_MAX)
         admit(window, 10, 0, to=THREE)
-        window.target_restarted(TWO)
+        assert window.target_restarted(TWO) == [RpcId(1), RpcId(2), RpcId(3)]
         assert (window.open_to(TWO), window.open_to(THREE)) == (0, 1)
 
     def test_a_passed_deadline_frees_none(self) -> None:

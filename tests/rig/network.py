@@ -47,12 +47,12 @@ class Flight:
     """Which process called: an answer to one that is gone reaches nobody."""
 
     def __str__(self) -> str:
-        what = describe(decode_envelope(self.data).message) if self._is_message else self.method
-        return f"{self.src} -> {self.dst} {what}" + (" failed" if self.data is None else "")
-
-    @property
-    def _is_message(self) -> bool:
-        return self.data is not None and self.part is not Part.NOTICE
+        what = self.method
+        if self.data is None:
+            what += " failed"
+        elif self.part is not Part.NOTICE:
+            what = describe(decode_envelope(self.data).message)
+        return f"{self.src} -> {self.dst} {what}"
 
 
 class Network:

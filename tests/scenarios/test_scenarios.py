@@ -40,7 +40,7 @@ def steps_of(text: str) -> Iterator[Step]:
         lines = block.split("\n")
         comment = [line for line in lines if line.startswith("#")]
         rest = lines[len(comment) :]
-        assert rest[:1] and rest[1:2] == [SEPARATOR], f"a command, then {SEPARATOR}: {block!r}"
+        assert rest[1:2] == [SEPARATOR], f"a command, then {SEPARATOR}: {block!r}"
         yield Step(comment="\n".join(comment), command=rest[0], expected=tuple(rest[2:]))
 
 
