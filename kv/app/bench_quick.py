@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from statistics import median
 from typing import Any, Final
 
 import ray
 
 import kv
+from kv.app.bench_load import Outstanding
 from kv.app.figures import Figure, median_ratio, timed_ms
 
 VALUE: Final = "x" * 100
@@ -130,14 +130,8 @@ def _per_second(count: int, call: Callable[[str], object]) -> float:
 def _per_second_outstanding(store: kv.Client, count: int) -> float:
     """Puts a second of one thread that keeps 64 of them outstanding."""
     began_s = time.perf_counter()
-    numbers = iter(range(count))
-    waiting: set[Future[int]] = set()
-    while True:
-        for number in islice(numbers, CLIENTS - len(waiting)):
-            waiting.add(store.submit_put(_key(number), VALUE, timeout_s=TIMEOUT_S))
-        if not waiting:
-            return count / (time.perf_counter() - began_s)
-        done = {future for future in waiting if future.done()} or {next(as_completed(waiting))}
-        for future in done:
-            future.result()
-        waiting -= done
+    puts = Outstanding(store, CLIENTS, timeout_s=TIMEOUT_S)
+    for number in range(count):
+        puts.put(_key(number), VALUE)
+    puts.drain()
+    return puts.ok / (time.perf_counter() - began_s)

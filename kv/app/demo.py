@@ -135,7 +135,10 @@ def _work_through_a_kill(name: str, options: DemoOptions, words: Mapping[str, in
             began_s = time.monotonic()
             go_on(began_s + options.seconds / 2)
             killed = _kill(name, watch)
-            view.say(f"SIGKILL for the leader, member {killed.member}, process {killed.pid}, term {killed.term}")
+            view.say(
+                f"SIGKILL for the leader of term {killed.term}: member {killed.member}, process {killed.pid} (Ray will "
+                "report its death in its own words)"
+            )
             killed_s = time.monotonic()
             go_on(killed_s + NEW_LEADER_S, killed.is_replaced)
             new = watch.wait_for(killed.is_replaced, "a new leader", timeout_s=0.0)

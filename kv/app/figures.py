@@ -1,6 +1,6 @@
 """The figures of the benches: medians, ratios, targets met or missed, and the facts of the machine they hold for.
 
-Here:   `Figure`, `table`, `markdown_row`, `median_ratio`, `gaps_after`, `fsync_ms`, `machine`.
+Here:   `Figure`, `table`, `markdown_row`, `median_ratio`, `first_after`, `fsync_ms`, `machine`.
 Never:  what is measured.
 """
 
@@ -58,7 +58,8 @@ def table(figures: Sequence[Figure]) -> str:
     """One line for each figure: name, value, target, and whether it is met."""
     rows = [(figure.name, str(figure), figure.target, _verdict(figure)) for figure in figures]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def markdown_row(what: str, figures: Sequence[Figure], facts: Mapping[str, str]) -> str:

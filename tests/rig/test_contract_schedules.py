@@ -16,6 +16,7 @@ from raft_actors.codec import cluster_id_of, decode_envelope
 from raft_actors.core.entries import Configuration, Entry, Member
 from raft_actors.core.types import EntryId, LogIndex, MemberId, Role, Term
 from raft_actors.peer.election_timer import SOON_MS_MAX
+from raft_actors.peer.feed import PROBE_INTERVAL_MS
 from tests.application.builders import attempt
 from tests.rig.disks import FaultyDisks, directory_id
 from tests.rig.rig import Group
@@ -321,7 +322,7 @@ class Test13BoundedDisturbances:
         group.crash_application(1)
         group.pass_time(group.config.application_absent_ms_max - 100)
         assert group.role(1) is Role.LEADER
-        group.run_until(lambda: group.role(1) is not Role.LEADER, limit_ms=200)
+        group.run_until(lambda: group.role(1) is not Role.LEADER, limit_ms=PROBE_INTERVAL_MS + 200)
         group.crash(2)
         group.crash(3)
         group.pass_time(3 * group.config.election_timeout_ms_max - 20)

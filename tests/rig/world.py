@@ -267,5 +267,3 @@ class World:
         due_ms = member.beaten_ms + self.config.heartbeat_interval_ms
         if member.engine is not None and self.role(member.member_id) is Role.LEADER and due_ms <= self.clock.time_ms:
             self.beat(member.member_id)
-        if member.engine is not None:
-            self._event(member, Engine.tick)
