@@ -107,7 +107,15 @@ def connect(
     running = group_options(name, connect_timeout_s)
     limits = _limits_of(running)
     record = find_recorder(name) if running.get("record_dir") else None
-    return Client(name, timeout_s=timeout_s, allow_pickle=allow_pickle, limits=limits, label=label, record=record)
+    return Client(
+        name,
+        timeout_s=timeout_s,
+        connect_timeout_s=connect_timeout_s,
+        allow_pickle=allow_pickle,
+        limits=limits,
+        label=label,
+        record=record,
+    )
 
 
 def _limits_of(running: Mapping[str, Any]) -> Limits:

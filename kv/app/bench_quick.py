@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any, Final
 
@@ -110,7 +111,7 @@ def _key(number: int) -> str:
 
 
 def _median_ms(count: int, call: Callable[[str], object]) -> float:
-    return median(timed_ms(lambda number=number: call(_key(number))) for number in range(count))
+    return median(timed_ms(partial(call, _key(number))) for number in range(count))
 
 
 def _per_second(count: int, call: Callable[[str], object]) -> float:

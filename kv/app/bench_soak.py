@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, Literal, TypeAlias
 
 import psutil
@@ -54,33 +57,65 @@ class Soak:
 def run_soak(store: kv.Client, load: Load, minutes: float, progress: Callable[[str], None]) -> Soak:
     """Watch for so long, under that load. Raises `NotInTime` when the group is not whole at its start."""
     puts, stop = Outstanding(store, OUTSTANDING, timeout_s=PUT_TIMEOUT_S), threading.Event()
-    with Watch(store.group) as watch:
+    with Watch(store.group) as watch, ThreadPoolExecutor(1, thread_name_prefix="soak") as threads:
         before = watch.wait_for(lambda status: is_healthy(status, MEMBERS), "all members healthy", HEALTHY_S)
-        loader = threading.Thread(target=_put_until, args=(puts, stop), name="soak", daemon=True)
+        rss_before = rss_bytes(before)
         began_s = told_s = time.monotonic()
-        if load == "full":
-            loader.start()
-        stall_ms, after, pause = 0.0, before, threading.Event()
-        rss_bytes = [_rss_bytes(before)]
-        while (now_s := time.monotonic()) < began_s + minutes * 60:
+        loader = threads.submit(_put_until, stop, puts) if load == "full" else None
+        stall_ms = 0.0
+        try:
+            while (now_s := time.monotonic()) < began_s + minutes * 60 and not stop.wait(LOOK_S):
+                stall_ms = max(stall_ms, *(member.stall_ms_max or 0.0 for member in watch.latest.members))
+                if loader is not None and loader.done():
+                    loader.result()
+                if now_s - told_s >= PROGRESS_S:
+                    told_s = now_s
+                    progress(
+                        f"{now_s - began_s:4.0f} s   {elections(before, watch.latest)} elections   {puts.ok:,} puts   "
+                        f"longest stall {stall_ms:.0f} ms   log {log_bytes(watch.latest) / MIB:,.0f} MiB"
+                    )
+            seconds, put_count = time.monotonic() - began_s, puts.ok
             after = watch.latest
-            stall_ms = max(stall_ms, *(member.stall_ms_max or 0.0 for member in after.members))
-            if now_s - told_s >= PROGRESS_S:
-                told_s = now_s
-                progress(f"{now_s - began_s:.0f} s: {_terms(before, after)} elections, {puts.ok:,} puts, longest stall "
-                         f"{stall_ms:.0f} ms, log {_log_bytes(after) / MIB:,.0f} MiB")
-            pause.wait(LOOK_S)
-        rss_bytes.append(_rss_bytes(after))
-        seconds = time.monotonic() - began_s
-        stop.set()
-        if load == "full":
-            loader.join()
+        finally:
+            stop.set()
+        if loader is not None:
+            loader.result()
             puts.drain()
-        after = kv.status(store.group)
-    elections = _terms(before, after)
-    return Soak(
-        figures=_figures(load, seconds, elections, stall_ms, puts)
-        + _sizes(before, after, rss_bytes),
-        elections=elections,
-        stall_ms_max=stall_ms,
-    )
+        figures = [
+            Figure(name=f"elections in {seconds / 60:.1f} min, {load}", value=elections(before, after), at_most=0),
+            Figure(name="longest stall of a member's loop", value=stall_ms, unit="ms"),
+            *([Figure(name="puts", value=put_count / seconds, unit="/s")] if load == "full" else []),
+            *(Figure(name=f"puts ended as {name}", value=count) for name, count in sorted(puts.failures.items())),
+            Figure(name="log of the largest member, at the start", value=log_bytes(before) / MIB, unit="MiB"),
+            Figure(name="log of the largest member, at the end", value=log_bytes(after) / MIB, unit="MiB"),
+            Figure(name="memory of the members, at the start", value=rss_before / MIB, unit="MiB"),
+            Figure(name="memory of the members, at the end", value=rss_bytes(after) / MIB, unit="MiB"),
+        ]
+    return Soak(figures=figures, elections=elections(before, after), stall_ms_max=stall_ms)
+
+
+def _put_until(stop: threading.Event, puts: Outstanding) -> None:
+    for number in count():
+        if stop.is_set():
+            return
+        puts.put(f"soak/{number % KEYS}", VALUE)
+
+
+def elections(before: kv.Status, after: kv.Status) -> int:
+    """Terms that began between the two: pre-vote keeps a mere attempt from counting (dissertation §9.6)."""
+    return max(member.term for member in after.members) - max(member.term for member in before.members)
+
+
+def log_bytes(status: kv.Status) -> int:
+    """Size of the largest member's log files."""
+    return max(member.log_bytes or 0 for member in status.members)
+
+
+def rss_bytes(status: kv.Status) -> int:
+    """Resident memory of all peers and servers, as far as they run on this machine."""
+    pids = [pid for member in status.members for pid in (member.pid, member.server_pid) if pid is not None]
+    total = 0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            total += psutil.Process(pid).memory_info().rss
+    return total

@@ -14,6 +14,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -92,8 +93,7 @@ def run_demo(options: DemoOptions) -> int:
     if temporary is not None and not faults:
         shutil.rmtree(temporary)
     show_run(run_path)
-    _show_verdict(words, clients, faults, data_dir)
-    return 1 if faults else 0
+    return show_verdict(words, clients, faults, data_dir)
 
 
 def _load(store: kv.Client, words: Mapping[str, int]) -> None:
@@ -203,21 +203,21 @@ def show_run(path: str) -> None:
     click.echo(f"\nthe run lies in {path}")
 
 
-def _show_verdict(
+def show_verdict(
     words: Mapping[str, int], clients: Sequence[DemoClient], faults: Sequence[str], data_dir: str | None
-) -> None:
+) -> int:
+    """Say what was lost, or that nothing was; the exit code."""
     for fault in faults[:FAULTS_SHOWN]:
         click.echo(f"FAULT {fault}")
     if faults:
         click.echo(f"LOST: {len(faults):,} faults; the data is kept in {data_dir}")
-        return
-    writes = [write for client in clients for write in [*client.puts, *client.appends]]
-    acknowledged = sum(1 for write in writes if write.outcome == "ok")
-    unknown = sum(1 for write in writes if write.outcome == "unknown")
+        return 1
+    outcomes = Counter(write.outcome for client in clients for write in [*client.puts, *client.appends])
     click.echo(
-        f"nothing lost: {len(words):,} loaded keys and {acknowledged:,} acknowledged writes are there, exactly once "
-        f"({unknown:,} ended as unknown, {len(writes) - acknowledged - unknown:,} as not done)"
+        f"nothing lost: {len(words):,} loaded keys and {outcomes['ok']:,} acknowledged writes are there, exactly once "
+        f"({outcomes['unknown']:,} ended as unknown, {outcomes['not_done']:,} as not done)"
     )
+    return 0
 
 
 def _say(sentence: str) -> None:

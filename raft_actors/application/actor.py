@@ -122,6 +122,7 @@ class ApplicationActor:
             epoch=epoch,
             cluster_id=before.cluster_id if before is not None else None,
             applied_index=self._host.applied_index if self._host is not None else LogIndex(0),
+            checkpoints=self._host.checkpoints() if self._host is not None else (),
         )
         self._attaching = asyncio.Event()
         try:

@@ -29,6 +29,14 @@ EXCHANGE_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state chain at one of the indexes at which members compare."""
+
+    index: LogIndex
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
     """Application to peer: from now on send entries to me, under this epoch. Every earlier epoch is over."""
 
@@ -37,6 +45,8 @@ class Attach:
     """Whose state the application has; None: an application without state."""
     applied_index: LogIndex
     """Up to where it has applied; 0 without state."""
+    checkpoints: tuple[Checkpoint, ...]
+    """The chains it still has; a peer that restarted has lost its own note of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +100,6 @@ class Apply:
     epoch: Epoch
     first_index: LogIndex
     entries: tuple[CommittedEntry, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """The state chain at one of the indexes at which members compare."""
-
-    index: LogIndex
-    chain: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

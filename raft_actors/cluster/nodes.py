@@ -15,7 +15,6 @@ from typing import Any, Final
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import raft_actors
 from raft_actors._version import __version__
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.storage.place import member_path
@@ -119,7 +118,7 @@ def package_trouble() -> str | None:
 
     Ray puts the driver's script directory on the workers' path, so a user's own kv.py or analysis/ comes first there.
     """
-    ours = Path(raft_actors.__file__).parent.parent
+    ours = Path(__file__).parents[2]
     for name in OUR_PACKAGES:
         spec = importlib.util.find_spec(name)
         origin = None if spec is None else spec.origin

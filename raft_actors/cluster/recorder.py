@@ -13,6 +13,7 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import ray
 from ray.exceptions import RayError
@@ -27,6 +28,7 @@ from raft_actors.recording.schema import Row
 COLLECT_INTERVAL_S: Final = 0.5
 """How often the members' events and gauges are fetched; what a killed member had not told by then is lost."""
 SEND_INTERVAL_S: Final = 0.25
+FLUSH_TIMEOUT_S: Final = 5.0
 ROWS_WAITING_MAX: Final = 50_000
 """Rows that one process holds for the recorder; more are dropped and counted."""
 
@@ -128,7 +130,8 @@ class RunRecorder:
 class RemoteRecorder:
     """A `Recorder` whose rows travel to the recorder actor in batches. Neither blocks nor raises."""
 
-    def __init__(self, actor: Any, clock: RunClock) -> None:
+    def __init__(self, group: str, actor: Any, clock: RunClock) -> None:
+        self.group = group
         self._actor = actor
         self._clock = clock
         self._rows: dict[str, list[Row]] = defaultdict(list)
@@ -138,6 +141,7 @@ class RemoteRecorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_for_ever, name="record", daemon=True)
         self._thread.start()
+        _HERE.add(self)
 
     @property
     def enabled(self) -> bool:
@@ -157,22 +161,33 @@ class RemoteRecorder:
             self._rows[frame].append(row)
             self._count += 1
 
+    def flush(self) -> None:
+        """Send what waits, and return when the recorder has it (or does not answer)."""
+        with contextlib.suppress(RayError):
+            ray.get(self._send(), timeout=FLUSH_TIMEOUT_S)
+
     def close(self) -> None:
-        """Send what waits."""
+        """Send what waits, and end the thread."""
         self._stop.set()
         self._thread.join(2.0)
-        self._send()
+        self.flush()
 
     def _send_for_ever(self) -> None:
         while not self._stop.wait(SEND_INTERVAL_S):
             self._send()
 
-    def _send(self) -> None:
+    def _send(self) -> list[Any]:
         with self._lock:
             batches, self._rows, self._count = self._rows, defaultdict(list), 0
+        refs = []
         for frame, rows in batches.items():
             with contextlib.suppress(RayError):
-                self._actor.append.remote(frame, encode_rows(rows))
+                refs.append(self._actor.append.remote(frame, encode_rows(rows)))
+        return refs
+
+
+_HERE: WeakSet[RemoteRecorder] = WeakSet()
+"""The recorders of this process: who completes a run sends its own rows first."""
 
 
 def recorder_options(group: str) -> dict[str, Any]:
@@ -201,7 +216,7 @@ def find_recorder(group: str) -> RemoteRecorder | None:
     """A way to the group's recorder, if it has one."""
     try:
         actor = ray.get_actor(recorder_name(group), namespace=NAMESPACE)
-        return RemoteRecorder(actor, ray.get(actor.clock.remote(), timeout=10.0))
+        return RemoteRecorder(group, actor, ray.get(actor.clock.remote(), timeout=10.0))
     except (ValueError, RayError):
         return None
 
@@ -212,6 +227,9 @@ def stop_recorder(group: str, timeout_s: float = 15.0) -> str | None:
         actor = ray.get_actor(recorder_name(group), namespace=NAMESPACE)
     except ValueError:
         return None
+    for recorder in list(_HERE):
+        if recorder.group == group:
+            recorder.flush()
     try:
         directory: str = ray.get(actor.close.remote(), timeout=timeout_s)
     finally:

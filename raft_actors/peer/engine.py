@@ -14,7 +14,7 @@ from collections import Counter, deque
 from typing import Protocol, assert_never
 
 from raft_actors.application import exchange
-from raft_actors.application.exchange import ApplyAnswer, Attach, Attached, Checkpoint, ClusterId, Stopped, TermLost
+from raft_actors.application.exchange import ApplyAnswer, Attach, Attached, ClusterId, Stopped, TermLost
 from raft_actors.config import RaftConfig
 from raft_actors.core import State, step
 from raft_actors.core.effects import (
@@ -53,7 +53,8 @@ from raft_actors.core.invariants import check_state
 from raft_actors.core.messages import Envelope
 from raft_actors.core.outbox import Outbox, Outgoing
 from raft_actors.core.types import Incarnation, MemberId, RequestId, Role, RpcId, WriteSeq
-from raft_actors.peer.chains import ChainComparison, ChainReport, OwnChains
+from raft_actors.peer.chain_watch import ChainWatch
+from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.election_timer import ElectionTimer
 from raft_actors.peer.feed import ApplicationFeed, ApplyCall
@@ -130,8 +131,7 @@ class Engine:
         )
         now_ms = clock.now_ms()
         self.feed = ApplicationFeed(now_ms=now_ms, bytes_max=config.apply_bytes_max)
-        self._own_chains = OwnChains()
-        self._comparison = ChainComparison()
+        self.chains = ChainWatch(state, ports)
         self._incarnations: dict[MemberId, Incarnation] = {}
         self._led_term = 0
         self._internal: deque[Event] = deque()
@@ -157,7 +157,7 @@ class Engine:
 
     def propose(self, proposal_id: int, data: bytes) -> None:
         """Someone wants `data` in the log. Ends in `proposal_ended`, in this call."""
-        if self.in_doubt:
+        if self.chains.in_doubt:
             self._ports.proposal_ended(proposal_id, exchange.Overloaded())
         elif self.state.role is Role.LEADER and self.log_bytes >= self._config.log_bytes_max:
             self._ports.proposal_ended(proposal_id, exchange.LogFull())
@@ -175,7 +175,7 @@ class Engine:
 
     def read(self, read_id: int) -> None:
         """Someone wants to read. Ends in `read_ended`, now or later."""
-        if self.in_doubt:
+        if self.chains.in_doubt:
             self._ports.read_ended(read_id, exchange.Overloaded())
             return
         self.handle(ReadRequested(now_ms=self._clock.now_ms(), read_id=read_id))
@@ -216,7 +216,7 @@ class Engine:
             check_state(self.state)
         if now_ms - self._reported_ms >= REPORT_INTERVAL_MS:
             self._reported_ms = now_ms
-            self._report_chains()
+            self.chains.report()
         self._pump_application()
 
     # -- the application ----------------------------------------------------------------------------------------------
@@ -226,6 +226,8 @@ class Engine:
         known = request.cluster_id == self.genesis.cluster_id
         applied_index = request.applied_index if known else type(request.applied_index)(0)
         self.feed.attach(request.epoch, applied_index)
+        if known:
+            self.chains.computed(request.checkpoints)
         self._ports.note("application", {"attached_at": applied_index})
         self._pump_application()
         return Attached(
@@ -235,6 +237,13 @@ class Engine:
             directory_id=self.state.directory_id,
             start_count=self.state.incarnation.start_count,
         )
+
+    def chains_reported(self, report: ChainReport) -> None:
+        """Another peer compares state chains."""
+        if report.cluster_id == self.genesis.cluster_id:
+            self.chains.reported(report)
+        else:
+            self.dropped["foreign_cluster"] += 1
 
     def applied(self, call_id: int, answer: ApplyAnswer | None) -> None:
         """The application answered an apply call; None: it did not."""
@@ -246,78 +255,12 @@ class Engine:
         if isinstance(news, Stopped):
             self._ports.failed(f"the state machine stopped at index {news.index}: {news.why}")
         elif news is not None:
-            for checkpoint in news.checkpoints:
-                self._own_checkpoint(checkpoint)
+            self.chains.computed(news.checkpoints)
         self._pump_application()
 
     def _pump_application(self) -> None:
         while (call := self.feed.next_call(self.state.log, self.state.commit_index, self._clock.now_ms())) is not None:
             self._ports.apply(call)
-
-    # -- chains -------------------------------------------------------------------------------------------------------
-
-    @property
-    def in_doubt(self) -> bool:
-        """Members computed different things and no majority agrees: answer nobody until one does."""
-        return self.state.role is Role.LEADER and self._comparison.in_doubt
-
-    def chains_reported(self, report: ChainReport) -> None:
-        """A member reports its chains, or the leader says what is agreed."""
-        if report.cluster_id != self.genesis.cluster_id:
-            self.dropped["foreign_cluster"] += 1
-        elif report.agreed:
-            for checkpoint in report.checkpoints:
-                if not self._own_chains.agreed(checkpoint):
-                    self._differs(checkpoint)
-        elif self.state.role is Role.LEADER:
-            for checkpoint in report.checkpoints:
-                self._compare(report, checkpoint)
-
-    def _own_checkpoint(self, checkpoint: Checkpoint) -> None:
-        if self._own_chains.computed(checkpoint) is not None:
-            self._differs(checkpoint)
-        else:
-            self._report_chains()
-
-    def _report_chains(self) -> None:
-        checkpoints = self._own_chains.open()
-        leader = self.state.leader_hint
-        if not checkpoints or leader is None:
-            return
-        report = ChainReport(
-            cluster_id=ClusterId(self.genesis.cluster_id),
-            directory_id=self.state.directory_id,
-            agreed=False,
-            checkpoints=checkpoints,
-        )
-        if leader == self.state.member_id:
-            self.chains_reported(report)
-        else:
-            self._ports.report_chains(leader, report)
-
-    def _compare(self, report: ChainReport, checkpoint: Checkpoint) -> None:
-        voters = {voter.directory_id for voter in self.state.configurations.in_force.voters()}
-        news = self._comparison.report(report.directory_id, checkpoint, voters)
-        agreed = self._comparison.agreed
-        if agreed is None or agreed.index != checkpoint.index:
-            return
-        answer = ChainReport(
-            cluster_id=report.cluster_id,
-            directory_id=self.state.directory_id,
-            agreed=True,
-            checkpoints=(agreed,),
-        )
-        for member in self.state.configurations.others(self.state.member_id):
-            if news or member.directory_id == report.directory_id:  # who still asks has not heard it
-                self._ports.report_chains(member.member_id, answer)
-        if not self._own_chains.agreed(agreed):
-            self._differs(agreed)
-
-    def _differs(self, checkpoint: Checkpoint) -> None:
-        self._ports.failed(
-            f"this member's state differs from the majority's at index {checkpoint.index}: its state machine is not "
-            "deterministic, or its memory or code is not the others'; replace the member"
-        )
 
     # -- effects ------------------------------------------------------------------------------------------------------
 
@@ -370,10 +313,8 @@ class Engine:
                 self._internal.append(RequestFailed(now_ms=now_ms, rpc_id=message.rpc_id, to=message.envelope.to))
 
     def _role_changed(self, effect: RoleChanged) -> None:
-        if effect.leader is not None:
-            self._own_chains.reopen()
+        self.chains.leader_changed(effect)
         if effect.role is Role.LEADER:
-            self._comparison = ChainComparison()
             self._led_term = effect.term
         elif self._led_term:
             if self.feed.epoch is not None:

@@ -69,9 +69,19 @@ CLUSTER = ClusterId(b"cluster-12345678")
 DIRECTORY = DirectoryId(b"directory-123456")
 ENTRY = CommittedEntry(term=Term(2), stamp_ms=5, kind=EntryKind.CONFIGURATION, data=b"who")
 
+CHECKPOINT = Checkpoint(index=LogIndex(5), chain=b"c" * 16)
+
 MESSAGES: list[tuple[Codec[Any], Any]] = [
-    (exchange.ATTACH, Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0))),
-    (exchange.ATTACH, Attach(epoch=EPOCH, cluster_id=CLUSTER, applied_index=LogIndex(7))),
+    (exchange.ATTACH, Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=())),
+    (
+        exchange.ATTACH,
+        Attach(
+            epoch=EPOCH,
+            cluster_id=CLUSTER,
+            applied_index=LogIndex(7),
+            checkpoints=(CHECKPOINT,),
+        ),
+    ),
     (
         exchange.ATTACH_ANSWER,
         Attached(cluster_id=CLUSTER, settings=b"s", first_index=LogIndex(8), directory_id=DIRECTORY, start_count=3),

@@ -117,7 +117,7 @@ class Peer:
     def attach(self) -> None:
         epoch = Epoch(bytes(16))
         self.application.host.attach(epoch)
-        request = Attach(epoch=epoch, cluster_id=None, applied_index=LogIndex(0))
+        request = Attach(epoch=epoch, cluster_id=None, applied_index=LogIndex(0), checkpoints=())
         assert self.runtime.attach(request, self.application, int(LONG_S * 1000)) is not None
 
     @property

@@ -242,7 +242,12 @@ class Member:
         if self.application is None:
             self.application = Application(settings)
         application = self.application
-        request = Attach(epoch=epoch, cluster_id=application.cluster_id, applied_index=application.host.applied_index)
+        request = Attach(
+            epoch=epoch,
+            cluster_id=application.cluster_id,
+            applied_index=application.host.applied_index,
+            checkpoints=application.host.checkpoints(),
+        )
 
         def attach(engine: Engine) -> None:
             answer = ATTACH_ANSWER.decode(ATTACH_ANSWER.encode(engine.attach(ATTACH.decode(ATTACH.encode(request)))))

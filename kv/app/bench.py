@@ -1,0 +1,124 @@
+"""`python -m kv.app.bench quick|failover|soak`: the numbers of this machine, beside the targets they are held to.
+
+Here:   the command line of the benches: which one, how large, what is printed and kept.
+Never:  measuring (bench_quick.py, bench_failover.py, bench_soak.py).
+
+Each starts a Ray and a store of three members of its own, and leaves nothing behind. Figures go to stdout, talk to
+stderr. A target that is missed is printed; the exit code is not 0 if something was lost or a leader changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import ray
+from ray.exceptions import RayError
+
+import kv
+from kv.app import bench_soak
+from kv.app.bench_failover import run_failover
+from kv.app.bench_quick import QuickSize, run_quick
+from kv.app.bench_soak import Load, Soak, run_soak
+from kv.app.figures import MARKDOWN_HEAD, Figure, machine, markdown_row, table
+from kv.app.surroundings import fresh_directory, fresh_store, ray_running
+from raft_actors.errors import RaftActorsError
+
+QUICK: Final = QuickSize()
+FAULTS_SHOWN: Final = 20
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure the store on this machine."""
+
+
+def _record_option(command: Callable[..., None]) -> Callable[..., None]:
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--record", type=path, help="Append the figures to this file, as a row of a markdown table.")(
+        command
+    )
+
+
+@main.command()
+@click.option("--turns", default=QUICK.turns, show_default=True, type=click.IntRange(1))
+@_record_option
+def quick(turns: int, record: Path | None) -> None:
+    """Puts and gets against one plain Ray actor, in turns."""
+    with _store() as store:
+        figures = run_quick(store, QuickSize(turns=turns), lambda done: _say(f"turn {done} of {turns}"))
+        _report("quick", figures, record)
+
+
+@main.command()
+@click.option("--kills", default=10, show_default=True, type=click.IntRange(1))
+@_record_option
+@click.pass_context
+def failover(context: click.Context, /, kills: int, record: Path | None) -> None:
+    """From the leader's SIGKILL to the first acknowledged put that was invoked after it."""
+    with _store() as store:
+        result = run_failover(store, kills, _say)
+        _report("failover", result.figures, record)
+    for key in result.lost[:FAULTS_SHOWN]:
+        click.echo(f"LOST {key}")
+    context.exit(1 if result.lost else 0)
+
+
+@main.command()
+@click.option("--load", default="full", show_default=True, type=click.Choice(["idle", "full"]))
+@click.option("--minutes", default=5.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@_record_option
+@click.pass_context
+def soak(context: click.Context, /, load: Load, minutes: float, record: Path | None) -> None:
+    """No new leader while nothing fails. A run in which a member starved is repeated once."""
+    result = _soak(load, minutes, record)
+    if result.elections and result.is_starved:
+        _say(f"a member's loop stood still for {result.stall_ms_max:.0f} ms: starved by the machine, so once more")
+        result = _soak(load, minutes, record)
+    context.exit(1 if result.elections else 0)
+
+
+def _soak(load: Load, minutes: float, record: Path | None) -> Soak:
+    with _store(bench_soak.CONFIG) as store:
+        result = run_soak(store, load, minutes, _say)
+        _report(f"soak {load}", result.figures, record)
+    if result.elections:
+        cause = "starvation" if result.is_starved else "no member starved, so this is a fault"
+        click.echo(f"{result.elections} elections: {cause} (longest stall {result.stall_ms_max:.0f} ms)")
+    return result
+
+
+@contextmanager
+def _store(config: kv.Config | None = None) -> Iterator[kv.Client]:
+    """A store for one bench; what its start refuses becomes one sentence."""
+    try:
+        with ray_running(None), fresh_store("bench", config=config) as store:
+            yield store
+    except (RaftActorsError, RayError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _report(what: str, figures: Sequence[Figure], record: Path | None) -> None:
+    directory = fresh_directory("fsync")
+    try:
+        facts = machine(directory, ray.__version__)
+    finally:
+        directory.rmdir()
+    click.echo(f"\n{table(figures)}\n\n{', '.join(facts.values())}\n")
+    if record is not None:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write(MARKDOWN_HEAD)
+            file.write(markdown_row(what, figures, facts) + "\n")
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m kv.app.bench")

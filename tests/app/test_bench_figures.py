@@ -1,0 +1,129 @@
+"""The arithmetic of the benches: ratios in turns, targets, the gap after a kill, what is lost, what counts as healthy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import kv
+from kv.app.bench_failover import key_of, lost_puts
+from kv.app.bench_soak import CONFIG, Soak, elections, log_bytes
+from kv.app.figures import Figure, first_after, markdown_row, median_ratio, table
+from kv.app.members import Killed, is_healthy
+from kv.app.tally import Tally
+from raft_actors.cluster.group import MemberStatus
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        ("figure", "is_met"),
+        [
+            (Figure(name="n", value=6.5, at_most=6.5), True),
+            (Figure(name="n", value=6.6, at_most=6.5), False),
+            (Figure(name="n", value=1.0, at_least=1.0), True),
+            (Figure(name="n", value=0.9, at_least=1.0), False),
+            (Figure(name="n", value=None, at_most=1.0), False),
+            (Figure(name="n", value=0.0), None),
+        ],
+    )
+    def test_a_target_is_met_missed_or_not_there_and_what_was_not_measured_is_missed(
+        self, figure: Figure, is_met: bool | None
+    ) -> None:
+        assert figure.is_met is is_met
+
+    def test_a_ratio_is_taken_turn_by_turn_so_that_a_slow_turn_slows_both(self) -> None:
+        assert median_ratio([10.0, 100.0, 30.0], [5.0, 50.0, 10.0]) == 2.0
+
+    def test_a_table_names_value_target_and_verdict(self) -> None:
+        figures = [Figure(name="ratio", value=7.25, at_most=6.5), Figure(name="puts", value=12345.6, unit="/s")]
+        assert table(figures).splitlines() == ["ratio  7.25       at most 6.5  MISSED", "puts   12,346 /s"]
+
+    def test_a_markdown_row_holds_what_was_measured_and_where(self) -> None:
+        row = markdown_row("quick", [Figure(name="ratio", value=2.0, at_most=6.5)], {"cores": "2 cores"})
+        assert row.endswith("| quick | ratio 2 (met) | 2 cores |")
+
+
+class TestGapAfterAKill:
+    def test_it_ends_with_the_first_acknowledgement_of_a_put_invoked_after_the_kill(self) -> None:
+        ms = 1_000_000
+        acknowledged = [
+            (90 * ms, 110 * ms),  # invoked before the kill: a late answer of the old leader may be meant
+            (120 * ms, 900 * ms),
+            (130 * ms, 850 * ms),
+        ]
+        assert first_after(100 * ms, acknowledged) == 750.0
+
+    def test_without_such_a_put_there_is_no_end(self) -> None:
+        assert first_after(100, [(90, 110)]) is None
+
+
+def test_an_acknowledged_put_that_is_missing_or_another_one_is_lost() -> None:
+    there = {key_of(1): 1, key_of(2): 3}
+    assert lost_puts({1: None, 2: None, 3: None}, lambda keys: there) == [key_of(2), key_of(3)]
+
+
+# -- members ---------------------------------------------------------------------------------------------------------
+
+
+def member(number: int, **said: object) -> MemberStatus:
+    row = MemberStatus(
+        id=number,
+        state="running",
+        role="leader" if number == 1 else "follower",
+        term=4,
+        leader=1,
+        commit_index=9,
+        last_applied=9,
+        log_bytes=100,
+        server_pid=50 + number,
+    )
+    return dataclasses.replace(row, **said)  # type: ignore[arg-type]
+
+
+def status(*members: MemberStatus) -> kv.Status:
+    return kv.Status(name="s", members=members)
+
+
+class TestHealth:
+    def test_three_that_run_and_have_applied_what_is_committed_are_healthy(self) -> None:
+        assert is_healthy(status(member(0), member(1), member(2)), 3)
+
+    @pytest.mark.parametrize(
+        "said", [{"state": "starting"}, {"leader": 2}, {"last_applied": 8}, {"last_applied": None}, {"server_pid": None}]
+    )
+    def test_one_that_is_behind_or_away_or_follows_another_is_not(self, said: dict[str, object]) -> None:
+        assert not is_healthy(status(member(0, **said), member(1), member(2)), 3)
+
+    def test_a_missing_member_or_leader_is_not_healthy(self) -> None:
+        assert not is_healthy(status(member(0), member(1)), 3)
+        assert not is_healthy(status(member(0), member(2)), 2)
+
+    def test_a_leader_is_replaced_when_a_later_term_has_one(self) -> None:
+        killed = Killed(member=1, pid=1, term=4, at_ns=0)
+        assert not killed.is_replaced(status(member(0), member(1)))  # Ray has not noticed yet
+        assert not killed.is_replaced(status(member(0, term=5), member(2)))
+        assert killed.is_replaced(status(member(0, term=5, role="leader"), member(1)))
+
+
+class TestSoak:
+    def test_elections_are_terms_that_began(self) -> None:
+        before, after = status(member(0), member(1)), status(member(0), member(1, term=6, log_bytes=300))
+        assert elections(before, before) == 0
+        assert elections(before, after) == 2
+        assert log_bytes(after) == 300
+
+    def test_a_stall_beyond_the_shortest_election_timeout_is_starvation(self) -> None:
+        limit_ms = CONFIG.raft.election_timeout_ms_min
+        assert not Soak(figures=[], elections=1, stall_ms_max=limit_ms).is_starved
+        assert Soak(figures=[], elections=1, stall_ms_max=limit_ms + 1).is_starved
+
+
+def test_a_look_at_the_tally_tells_all_outcomes_and_what_is_recent() -> None:
+    tally = Tally()
+    tally.add("put", "ok", 2.0)
+    tally.add("put", "ok", 4.0)
+    tally.add("put", "unknown", 5000.0)
+    first, second = tally.look()["put"], tally.look()["put"]
+    assert (first.ok, first.unknown, first.not_done, first.recent, first.recent_median_ms) == (2, 1, 0, 2, 3.0)
+    assert (second.ok, second.unknown, second.recent, second.recent_median_ms) == (2, 1, 0, None)
