@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import pandas as pd
 
-from analysis import Run, __version__, leader_gaps, load_run, summary
+import analysis
+from raft_actors._version import __version__
 from raft_actors.recording import RunError
+
+if TYPE_CHECKING:  # pandas is an extra: without it the command still says what is missing
+    import pandas as pd
 
 try:
     import yaml  # type: ignore[import-untyped]
@@ -43,10 +46,10 @@ def summary_command(run: Path, output: str, by: tuple[str, ...]) -> None:
     if output == "yaml" and yaml is None:
         raise click.ClickException("--format yaml needs PyYAML: pip install pyyaml")
     try:
-        loaded = load_run(run)
-        table = summary(loaded.ops, by)
-        gaps = leader_gaps(loaded.ops, loaded.events, t_end=loaded.meta.get("t_end"))
-    except RunError as error:
+        loaded = analysis.load_run(run)
+        table = analysis.summary(loaded.ops, by)
+        gaps = analysis.leader_gaps(loaded.ops, loaded.events, t_end=loaded.meta.get("t_end"))
+    except (RunError, ImportError) as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--by") from error
@@ -56,7 +59,7 @@ def summary_command(run: Path, output: str, by: tuple[str, ...]) -> None:
     click.echo(_render(output, headline, table, gaps))
 
 
-def _warnings(run: Run) -> list[str]:
+def _warnings(run: analysis.Run) -> list[str]:
     sentences = []
     if not run.meta["complete"]:
         sentences.append("the run was cut off or is still being written; this is what there is of it")
@@ -82,13 +85,9 @@ def _render(output: str, headline: dict[str, Any], table: pd.DataFrame, gaps: pd
 def _text(frame: pd.DataFrame, if_empty: str) -> str:
     if frame.empty:
         return if_empty
-    readable = {}
-    for name, column in frame.items():
-        if name in TIMES:
-            readable[f"{name}_s"] = column.astype("Float64") / 1e9
-        else:
-            readable[str(name)] = column
-    shown = pd.DataFrame(readable).astype(object)
+    times = [name for name in TIMES if name in frame]
+    readable = frame.assign(**{name: frame[name].astype("Float64") / 1e9 for name in times})
+    shown = readable.rename(columns={name: f"{name}_s" for name in times}).astype(object)
     return shown.where(shown.notna(), "-").to_string(index=False, float_format="{:.2f}".format)
 
 

@@ -1,6 +1,6 @@
 """A replicated counter: any class with these four methods becomes a group whose state outlives its processes.
 
-    python docs/examples/counter.py        # starts a Ray on this machine; RAY_ADDRESS=auto uses a running one
+`python docs/examples/counter.py` starts a Ray on this machine; with RAY_ADDRESS=auto it uses a running one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A store that outlives its leader's process: the README's example.
 
-    python docs/examples/store.py          # starts a Ray on this machine; RAY_ADDRESS=auto uses a running one
+`python docs/examples/store.py` starts a Ray on this machine; with RAY_ADDRESS=auto it uses a running one.
 """
 
 import os

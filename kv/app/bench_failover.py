@@ -18,11 +18,11 @@ from typing import Final
 
 import kv
 from kv.app.figures import Figure, first_after
-from kv.app.members import Watch, is_healthy, kill_leader
+from kv.app.members import Watch, kill_leader, wait_until_whole
 
 EVERY_S: Final = 0.01
 PUT_TIMEOUT_S: Final = 10.0
-HEALTHY_S: Final = 60.0
+WHOLE_S: Final = 60.0
 RECOVERED_S: Final = 30.0
 LOOK_S: Final = 0.02
 GAP_MS_MAX: Final = 1500.0
@@ -108,13 +108,13 @@ def run_failover(store: kv.Client, kills: int, progress: Callable[[str], None]) 
     loop, gaps_ms = OpenLoop(store), []
     with Watch(store.group) as watch, loop.going():
         for kill in range(1, kills + 1):
-            whole = watch.wait_for(lambda status: is_healthy(status, MEMBERS), "all members healthy", HEALTHY_S)
+            whole = wait_until_whole(watch, MEMBERS, WHOLE_S)
             killed = kill_leader(whole)
             gap_ms = _gap_ms(loop, killed.at_ns)
             gaps_ms.append(RECOVERED_S * 1000 if gap_ms is None else gap_ms)
             took = "no put acknowledged" if gap_ms is None else f"a put acknowledged after {gap_ms:,.0f} ms"
             progress(f"kill {kill} of {kills}: member {killed.member}, term {killed.term}; {took}")
-            watch.wait_for(killed.is_replaced, "a new leader", HEALTHY_S)
+            watch.wait_for(killed.is_replaced, "a new leader", WHOLE_S)
     acknowledged = loop.acknowledged()
     progress(f"reading back {len(acknowledged):,} acknowledged puts")
     lost = lost_puts(acknowledged, lambda keys: store.get_many(keys, timeout_s=READ_TIMEOUT_S))

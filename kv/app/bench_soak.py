@@ -20,7 +20,7 @@ import psutil
 import kv
 from kv.app.bench_load import Outstanding
 from kv.app.figures import Figure
-from kv.app.members import Watch, is_healthy
+from kv.app.members import Watch, wait_until_whole
 from raft_actors.config import MIB, RaftConfig
 
 Load: TypeAlias = Literal["idle", "full"]
@@ -29,7 +29,7 @@ OUTSTANDING: Final = 256
 VALUE: Final = "x" * 100
 KEYS: Final = 10_000
 PUT_TIMEOUT_S: Final = 30.0
-HEALTHY_S: Final = 60.0
+WHOLE_S: Final = 60.0
 LOOK_S: Final = 1.0
 PROGRESS_S: Final = 10.0
 MEMBERS: Final = 3
@@ -58,7 +58,7 @@ def run_soak(store: kv.Client, load: Load, minutes: float, progress: Callable[[s
     """Watch for so long, under that load. Raises `NotInTime` when the group is not whole at its start."""
     puts, stop = Outstanding(store, OUTSTANDING, timeout_s=PUT_TIMEOUT_S), threading.Event()
     with Watch(store.group) as watch, ThreadPoolExecutor(1, thread_name_prefix="soak") as threads:
-        before = watch.wait_for(lambda status: is_healthy(status, MEMBERS), "all members healthy", HEALTHY_S)
+        before = wait_until_whole(watch, MEMBERS, WHOLE_S)
         rss_before = rss_bytes(before)
         began_s = told_s = time.monotonic()
         loader = threads.submit(_put_until, stop, puts) if load == "full" else None

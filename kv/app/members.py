@@ -1,6 +1,6 @@
 """A store's members from outside: how they are, and the end of one by SIGKILL.
 
-Here:   `Watch`, which asks again and again; `is_healthy`; `kill_leader`.
+Here:   `Watch`, which asks again and again; `wait_until_whole`; `kill_leader`.
 Never:  operations on the store.
 """
 
@@ -84,18 +84,27 @@ class Watch:
                 self._changed.notify_all()
 
 
-def is_healthy(status: kv.Status, members: int) -> bool:
-    """Whether all members run, follow one leader, hold and have applied what it committed, and have their server."""
-    leader = status.leader
-    if leader is None or len(status.members) != members:
-        return False
-    committed = next(member.commit_index for member in status.members if member.id == leader)
-    return committed is not None and all(
+def wait_until_whole(watch: Watch, members: int, timeout_s: float) -> kv.Status:
+    """The status once all members follow one leader and have caught up with what it had committed by then.
+
+    Raises `NotInTime`.
+    """
+    led = watch.wait_for(lambda status: status.leader is not None, "a leader", timeout_s)
+    committed = max(member.commit_index or 0 for member in led.members)
+    return watch.wait_for(lambda status: is_whole(status, members, committed), "all members in step", timeout_s)
+
+
+def is_whole(status: kv.Status, members: int, committed: int) -> bool:
+    """Whether all members run, follow one leader, have their server, and have applied up to the index `committed`.
+
+    Not up to what is committed now: while somebody writes, followers are always a message behind.
+    """
+    return len(status.members) == members and all(
         member.state == "running"
-        and member.leader == leader
+        and member.leader is not None
+        and member.leader == status.leader
         and member.server_pid is not None
-        and member.last_applied is not None
-        and member.last_applied >= committed
+        and (member.last_applied or 0) >= committed
         for member in status.members
     )
 

@@ -10,24 +10,24 @@ constructor without a loop, also after a restart, so the actor calls itself once
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import logging
 import os
 import sys
 import time
+from functools import partial
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError
 
 from raft_actors.application import exchange
-from raft_actors.application.exchange import Attached, Epoch
+from raft_actors.application.exchange import Attached, ClusterId, Epoch
 from raft_actors.application.host import ApplicationHost, ApplicationStopped
 from raft_actors.application.limits import Ticket
 from raft_actors.application.machine import MachineSource, create_machine
-from raft_actors.application.packing import Malformed
+from raft_actors.application.peer_link import PeerLink
+from raft_actors.application.pipe import door_address
 from raft_actors.application.requests import (
     ANSWERS,
     QUERY,
@@ -40,18 +40,16 @@ from raft_actors.application.requests import (
 )
 from raft_actors.application.settings import decode_settings
 from raft_actors.core.types import LogIndex, MemberId
-from raft_actors.names import NAMESPACE, peer_name
+from raft_actors.names import NAMESPACE
 
 LOG: Final = logging.getLogger("raft_actors.application")
 
 CALLS_MAX: Final = 4096
 """Calls at a time (`max_concurrency`): waiting clients are cheap here, but not free."""
 PEER_TIMEOUT_S: Final = 2.0
-"""When a call to the co-located peer counts as failed."""
+"""How long the co-located peer may take to answer an attach."""
 ATTACH_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to attach."""
-ATTACH_CHECK_S: Final = 0.5
-"""How often the attachment is checked: a peer that restarts forgets it."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """Ray's threads and the loop hand over often: an answer must not wait 5 ms for the interpreter."""
 EXPIRE_S: Final = 0.05
@@ -69,18 +67,20 @@ class ApplicationActor:
         self._member_id = member_id
         self._machine = machine
         self._host: ApplicationHost | None = None
-        self._attached_to: Attached | None = None
-        self._attaching: asyncio.Event | None = None
-        self._peer: Any = None
+        self._cluster_id: ClusterId | None = None
+        self._link: PeerLink | None = None
+        self._attach_answer: asyncio.Future[exchange.AttachAnswer] | None = None
+        self._epoch: Epoch | None = None
         self._tickets = itertools.count(1)
         self._futures: dict[Ticket, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._read_under_way: asyncio.Task[exchange.ReadAnswer | None] | None = None
-        self._read_next: asyncio.Task[exchange.ReadAnswer | None] | None = None
+        self._read_under_way: asyncio.Future[exchange.ReadAnswer | None] | None = None
+        self._read_next: asyncio.Future[exchange.ReadAnswer | None] | None = None
         self._error: str | None = None
         self._running = False
-        self._me = ray.get_runtime_context().current_actor
-        self._me.run.remote()
+        context = ray.get_runtime_context()
+        self._door = door_address(context.get_session_name(), group, member_id)
+        context.current_actor.run.remote()
 
     def __repr__(self) -> str:
         return f"Application({self._group}/{self._member_id})"
@@ -88,55 +88,72 @@ class ApplicationActor:
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Attach to the peer, and again whenever it forgot us; ends with the process. A second call does nothing."""
+        """Attach to the peer, and again whenever it is gone; ends with the process. A second call does nothing."""
         if self._running:
             return
         self._running = True
         self._spawn(self._expire_for_ever())
         wait_s = ATTACH_RETRY_S[0]
         while True:
+            link = await PeerLink.connect(self._door, self)
+            if link is not None and await self._attach(link):
+                wait_s = ATTACH_RETRY_S[0]
+                await link.gone.wait()
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, ATTACH_RETRY_S[1])
+
+    async def _attach(self, link: PeerLink) -> bool:
+        """Ask until the peer is ready; False when it is gone or silent, or when there is nothing to attach."""
+        wait_s = ATTACH_RETRY_S[0]
+        while not link.gone.is_set() and (self._host is None or self._host.stopped is None):
+            self._epoch = Epoch(os.urandom(16))
+            self._link = link
+            self._attach_answer = asyncio.get_running_loop().create_future()
+            link.attach(
+                exchange.Attach(
+                    epoch=self._epoch,
+                    cluster_id=self._cluster_id,
+                    applied_index=self._host.applied_index if self._host is not None else LogIndex(0),
+                    checkpoints=self._host.checkpoints() if self._host is not None else (),
+                )
+            )
             try:
-                attached = await self._attach()
-            except Exception as failure:
+                async with asyncio.timeout(PEER_TIMEOUT_S):
+                    answer = await self._attach_answer
+            except TimeoutError:
+                self._error = "the peer does not answer"
+                break
+            if isinstance(answer, Attached):
+                return True
+            self._error = answer.why
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, ATTACH_RETRY_S[1])
+        link.close()
+        return False
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_S)
+            if self._host is not None:
+                self._host.expire(_now_ms())
+                self._deliver()
+
+    # -- the peer (peer_link.Application) -----------------------------------------------------------------------------
+
+    def peer_attached(self, answer: exchange.AttachAnswer) -> None:
+        """Take up the new epoch at once: entries may stand right behind this answer."""
+        if isinstance(answer, Attached):
+            try:
+                self._take_up(answer)
+            except Exception as failure:  # the machine cannot be made, for example of another version
                 self._error = f"{type(failure).__name__}: {failure}"
                 LOG.exception("group=%s member=%s cannot attach", self._group, self._member_id)
-                attached = False
-            if attached:
-                wait_s = ATTACH_RETRY_S[0]
-                await self._until_forgotten()
-            else:
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, ATTACH_RETRY_S[1])
+                answer = exchange.NotReady(why=self._error)
+        if self._attach_answer is not None and not self._attach_answer.done():
+            self._attach_answer.set_result(answer)
 
-    async def _attach(self) -> bool:
-        """One attempt. The peer may send entries before its answer reaches us: `apply` waits for `_attaching`."""
-        if self._host is not None and self._host.stopped is not None:
-            return False
-        if self._peer is None:
-            self._peer = await asyncio.to_thread(_find, peer_name(self._group, self._member_id))
-        if self._peer is None:
-            return False
-        epoch = Epoch(os.urandom(16))
-        before = self._attached_to
-        request = exchange.Attach(
-            epoch=epoch,
-            cluster_id=before.cluster_id if before is not None else None,
-            applied_index=self._host.applied_index if self._host is not None else LogIndex(0),
-            checkpoints=self._host.checkpoints() if self._host is not None else (),
-        )
-        self._attaching = asyncio.Event()
-        try:
-            data = await self._call_peer("attach", exchange.ATTACH.encode(request), self._me)
-            answer = None if data is None else exchange.ATTACH_ANSWER.decode(data)
-            if not isinstance(answer, Attached):
-                self._error = answer.why if answer is not None else "the peer does not answer"
-                return False
-            self._take_up(answer, epoch)
-            return True
-        finally:
-            self._attaching.set()
-
-    def _take_up(self, attached: Attached, epoch: Epoch) -> None:
+    def _take_up(self, attached: Attached) -> None:
+        assert self._epoch is not None, "attached without having asked"
         goes_on = self._host is not None and attached.first_index == self._host.applied_index + 1
         if self._host is None or not goes_on:
             if self._host is not None:
@@ -146,52 +163,13 @@ class ApplicationActor:
             self._host = ApplicationHost(create_machine(self._machine, settings.machine), settings.sessions)
             gc.collect()
             gc.freeze()  # what is loaded by now is never garbage; full collections would walk it for nothing
-        self._host.attach(epoch)
-        self._deliver()
-        self._attached_to = attached
+        self._host.attach(self._epoch)
+        self._cluster_id = attached.cluster_id
         self._error = None
+        self._deliver()
 
-    async def _until_forgotten(self) -> None:
-        """Return when the peer does not know our epoch any more; callers that wait are then told."""
-        assert self._host is not None, "attached without a host"
-        while self._host.epoch is not None:
-            await asyncio.sleep(ATTACH_CHECK_S)
-            try:
-                async with asyncio.timeout(PEER_TIMEOUT_S):
-                    known = await self._peer.attached.remote(self._host.epoch)
-            except (RayError, TimeoutError):
-                known = None
-            if known is not True:
-                if known is None:
-                    self._peer = None  # dead, or as good as: look its name up again
-                if self._host.stopped is None:
-                    self._host.detach()
-                    self._deliver()
-                return
-
-    async def peer_restarted(self) -> None:
-        """The co-located peer says that it is new: end what waits for its predecessor, attach at once."""
-        if self._host is not None and self._host.stopped is None and self._host.epoch is not None:
-            self._host.detach()
-            self._deliver()
-
-    async def _expire_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(EXPIRE_S)
-            if self._host is not None:
-                self._host.expire(_now_ms())
-                self._deliver()
-
-    # -- the peer -----------------------------------------------------------------------------------------------------
-
-    async def apply(self, data: bytes) -> bytes:
+    def peer_applies(self, request: exchange.Apply) -> exchange.ApplyAnswer:
         """Committed entries, from the co-located peer."""
-        request = exchange.APPLY.decode(data)
-        if self._attaching is not None:
-            await self._attaching.wait()
-        return exchange.APPLY_ANSWER.encode(self._apply(request))
-
-    def _apply(self, request: exchange.Apply) -> exchange.ApplyAnswer:
         host = self._host
         if host is None:
             return exchange.WrongEpoch()
@@ -204,10 +182,18 @@ class ApplicationActor:
         finally:
             self._deliver()
 
-    async def term_lost(self, data: bytes) -> None:
+    def peer_lost_term(self, news: exchange.TermLost) -> None:
         """The co-located peer no longer leads."""
         if self._host is not None:
-            self._host.term_lost(exchange.TERM_LOST.decode(data))
+            self._host.term_lost(news)
+            self._deliver()
+
+    def peer_gone(self) -> None:
+        """The co-located peer is gone: whoever waits for it is told."""
+        self._link = None
+        self._error = "its peer is gone"
+        if self._host is not None and self._host.stopped is None and self._host.epoch is not None:
+            self._host.detach()
             self._deliver()
 
     # -- clients ------------------------------------------------------------------------------------------------------
@@ -239,7 +225,9 @@ class ApplicationActor:
         deadline_ms = _now_ms() + request.timeout_ms
         index = LogIndex(0)
         if request.linearizable:
-            verdict = await self._read_index()
+            known = self._read_index()
+            await asyncio.wait([known], timeout=request.timeout_ms / 1000)
+            verdict = known.result() if known.done() else None
             if not isinstance(verdict, exchange.ReadAt):
                 return QUERY_ANSWERS.encode(
                     (verdict or Unknown(why="the peer did not answer"),) * len(request.requests)
@@ -261,26 +249,34 @@ class ApplicationActor:
             self._end(ticket, NO_STATE)
         return future
 
-    async def _read_index(self) -> exchange.ReadAnswer | None:
+    def _read_index(self) -> asyncio.Future[exchange.ReadAnswer | None]:
         """Ask the peer, once for all who wait. Who arrives while a question is under way shares the next one.
 
         An answer to a question asked before the read arrived would not do (dissertation §6.4).
         """
-        if self._read_under_way is None or self._read_under_way.done():
-            self._read_under_way = self._spawn(self._ask_read_index())
-            return await asyncio.shield(self._read_under_way)
+        if self._read_under_way is None:
+            self._read_under_way = self._ask_read_index()
+            return self._read_under_way
         if self._read_next is None:
-            self._read_next = self._spawn(self._ask_after(self._read_under_way))
-        return await asyncio.shield(self._read_next)
+            self._read_next = asyncio.get_running_loop().create_future()
+        return self._read_next
 
-    async def _ask_after(self, before: asyncio.Task[Any]) -> exchange.ReadAnswer | None:
-        await asyncio.wait([before])
-        self._read_under_way, self._read_next = self._read_next, None
-        return await self._ask_read_index()
+    def _ask_read_index(self) -> asyncio.Future[exchange.ReadAnswer | None]:
+        future: asyncio.Future[exchange.ReadAnswer | None] = asyncio.get_running_loop().create_future()
+        if self._link is None:
+            future.set_result(exchange.NotLeader(leader=None))
+        else:
+            self._link.read(lambda data: _settle(future, None if data is None else exchange.READ_ANSWER.decode(data)))
+        future.add_done_callback(self._read_index_known)
+        return future
 
-    async def _ask_read_index(self) -> exchange.ReadAnswer | None:
-        data = await self._call_peer("read", exchange.READ.encode(exchange.Read()))
-        return None if data is None else exchange.READ_ANSWER.decode(data)
+    def _read_index_known(self, _: asyncio.Future[exchange.ReadAnswer | None]) -> None:
+        """One question is answered: ask the next, if anybody came meanwhile."""
+        self._read_under_way = None
+        waiting, self._read_next = self._read_next, None
+        if waiting is not None:
+            self._read_under_way = self._ask_read_index()
+            self._read_under_way.add_done_callback(lambda known: _settle(waiting, known.result()))
 
     async def status(self) -> dict[str, Any]:
         """How far this application is, for `kv.status` and `doctor`."""
@@ -317,30 +313,14 @@ class ApplicationActor:
             future.set_result(answer)
 
     def _pump_proposals(self) -> None:
-        host = self._host
-        while host is not None and (proposal := host.next_proposal()) is not None:
-            self._spawn(self._propose(host, proposal.proposal_id, proposal.data))
+        host, link = self._host, self._link
+        while host is not None and link is not None and (proposal := host.next_proposal()) is not None:
+            link.propose(proposal.data, partial(self._proposal_ended, host, proposal.proposal_id))
 
-    async def _propose(self, host: ApplicationHost, proposal_id: int, batch: bytes) -> None:
-        answer: exchange.ProposeAnswer | None = None
-        try:
-            data = await self._call_peer("propose", exchange.PROPOSE.encode(exchange.Propose(data=batch)))
-            if data is not None:
-                answer = exchange.PROPOSE_ANSWER.decode(data)
-        finally:
-            host.proposal_answered(proposal_id, answer)
-            self._pump_proposals()
-            self._deliver()
-
-    async def _call_peer(self, method: str, *arguments: Any) -> bytes | None:
-        """The peer's answer; None when it gave none, or not in time. It may still do what was asked."""
-        if self._peer is None:
-            return None
-        with contextlib.suppress(RayError, TimeoutError, Malformed):
-            async with asyncio.timeout(PEER_TIMEOUT_S):
-                data = await getattr(self._peer, method).remote(*arguments)
-            return data if type(data) is bytes else None
-        return None
+    def _proposal_ended(self, host: ApplicationHost, proposal_id: int, data: bytes | None) -> None:
+        host.proposal_answered(proposal_id, None if data is None else exchange.PROPOSE_ANSWER.decode(data))
+        self._pump_proposals()
+        self._deliver()
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         """A task that is kept until it ends; a bug in it is logged, never lost."""
@@ -356,12 +336,9 @@ class ApplicationActor:
             LOG.error("group=%s member=%s", self._group, self._member_id, exc_info=failure)
 
 
-def _find(name: str) -> Any:
-    """The actor of this name, or None. Blocks; may take long when Ray's head is down."""
-    try:
-        return ray.get_actor(name, namespace=NAMESPACE)
-    except (ValueError, RayError):
-        return None
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if not future.done():
+        future.set_result(answer)
 
 
 def _now_ms() -> int:

@@ -19,13 +19,15 @@ import ray
 from raft_actors._version import __version__
 from raft_actors.application import exchange
 from raft_actors.application.frames import RawFrame, encode_batch
+from raft_actors.application.pipe import door_address
 from raft_actors.core.types import MemberId
 from raft_actors.errors import OperationError
-from raft_actors.names import NAMESPACE, server_name
+from raft_actors.names import NAMESPACE
+from raft_actors.peer.door import ApplicationDoor
 from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
 from raft_actors.peer.peer import Peer, PeerOptions
-from raft_actors.peer.transport import RayApplicationLink, RayTransport
+from raft_actors.peer.transport import RayTransport
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
@@ -53,6 +55,8 @@ class RayPeer:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._member = options.member_id
         self._peer = Peer(options, _Node(options, place))
+        session = ray.get_runtime_context().get_session_name()
+        self._door = ApplicationDoor(door_address(session, options.group, options.member_id), self._peer)
 
     def __repr__(self) -> str:
         return f"RaftPeer({self._member})"
@@ -78,31 +82,6 @@ class RayPeer:
     def report_chains(self, data: bytes) -> None:
         """Another peer compares state chains."""
         self._peer.report_chains(data)
-
-    # -- the application ----------------------------------------------------------------------------------------------
-
-    @ray.method(concurrency_group="application")
-    def attach(self, data: bytes, application: Any) -> bytes:
-        """The co-located application attaches."""
-        return self._peer.attach(data, RayApplicationLink(application))
-
-    @ray.method(concurrency_group="application")
-    def attached(self, epoch: bytes) -> bool:
-        """Whether that epoch is in force."""
-        return self._peer.attached(epoch)
-
-    @ray.method(concurrency_group="application")
-    def propose(self, data: bytes) -> bytes | None:
-        """Put one batch into the log; for the application, in its encoding. None: nobody knows."""
-        answer = self._peer.propose(exchange.PROPOSE.decode(data).data)
-        return None if answer is None else exchange.PROPOSE_ANSWER.encode(answer)
-
-    @ray.method(concurrency_group="application")
-    def read(self, data: bytes) -> bytes | None:
-        """Read index; for the application, in its encoding. None: not confirmed in time."""
-        exchange.READ.decode(data)
-        answer = self._peer.read()
-        return None if answer is None else exchange.READ_ANSWER.encode(answer)
 
     # -- people -------------------------------------------------------------------------------------------------------
 
@@ -178,8 +157,8 @@ class RayPeer:
 
 
 RaftPeer: Any = ray.remote(
-    # Eager OS threads, and only settable here. Raft's own calls never wait behind a client's or an administrator's.
-    concurrency_groups={"raft": 8, "application": 4, "admin": 2}
+    # Eager OS threads, and only settable here. Raft's own calls never wait behind an administrator's.
+    concurrency_groups={"raft": 8, "admin": 2}
 )(RayPeer)
 
 
@@ -225,8 +204,7 @@ class _Node:
         )
 
     def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
-        server = server_name(self._options.group, self._options.member_id)
-        return RayTransport(self._options.group, others, hello, application=server)
+        return RayTransport(self._options.group, others, hello)
 
     def stopped_reason(self) -> str | None:
         return read_stopped(self._path) if os.path.isdir(self._path) else None

@@ -222,14 +222,16 @@ class Engine:
     # -- the application ----------------------------------------------------------------------------------------------
 
     def attach(self, request: Attach) -> Attached:
-        """The application is there, under a new epoch. It goes on where it is, unless its state is of another group."""
+        """The application is there, under a new epoch. It goes on where it is, unless its state is of another group.
+
+        Its entries follow with the next tick, behind this answer.
+        """
         known = request.cluster_id == self.genesis.cluster_id
         applied_index = request.applied_index if known else type(request.applied_index)(0)
         self.feed.attach(request.epoch, applied_index)
         if known:
             self.chains.computed(request.checkpoints)
         self._ports.note("application", {"attached_at": applied_index})
-        self._pump_application()
         return Attached(
             cluster_id=ClusterId(self.genesis.cluster_id),
             settings=self.genesis.settings,
@@ -237,6 +239,11 @@ class Engine:
             directory_id=self.state.directory_id,
             start_count=self.state.incarnation.start_count,
         )
+
+    def application_gone(self) -> None:
+        """Its link is gone; it will attach again under another epoch."""
+        self.feed.detach(self._clock.now_ms())
+        self._ports.note("application", {"attached_at": None})
 
     def chains_reported(self, report: ChainReport) -> None:
         """Another peer compares state chains."""

@@ -317,6 +317,7 @@ class Peer:
         try:
             hello = decode_hello(data)
         except CodecError:
+            runtime.ask(lambda engine: engine.dropped.update(["malformed"]), ASK_TIMEOUT_MS)
             return
         runtime.hello(
             HelloReceived(
@@ -335,18 +336,31 @@ class Peer:
 
     # -- requests of the application ----------------------------------------------------------------------------------
 
-    def attach(self, data: bytes, link: ApplicationLink) -> bytes:
-        """The application attaches; the answer says where it goes on, or why not yet."""
+    def application_attaches(self, request: exchange.Attach, link: ApplicationLink) -> exchange.NotReady | None:
+        """The co-located application attaches (door.Host)."""
         runtime = self._runtime
-        answer: exchange.AttachAnswer | None = None
-        if runtime is not None:
-            answer = runtime.attach(exchange.ATTACH.decode(data), link, ASK_TIMEOUT_MS)
-        return exchange.ATTACH_ANSWER.encode(answer or exchange.NotReady(why=self._why_not_running()))
+        if runtime is None:
+            return exchange.NotReady(why=self._why_not_running())
+        runtime.attach(request, link)
+        return None
 
-    def attached(self, epoch: bytes) -> bool:
-        """Whether the application of this epoch is attached; it asks now and then, because a peer dies by itself."""
+    def application_proposes(self, data: bytes, link: ApplicationLink, number: int) -> None:
+        """The co-located application proposes one entry (door.Host)."""
         runtime = self._runtime
-        return runtime is not None and runtime.engine.feed.epoch == epoch
+        if runtime is not None:
+            runtime.begin_propose(data, link, number)
+
+    def application_reads(self, link: ApplicationLink, number: int) -> None:
+        """The co-located application reads (door.Host)."""
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.begin_read(link, number, ASK_TIMEOUT_MS)
+
+    def application_gone(self, link: ApplicationLink) -> None:
+        """The co-located application is gone (door.Host)."""
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.application_gone(link)
 
     def propose(self, data: bytes, timeout_ms: int = ASK_TIMEOUT_MS) -> exchange.ProposeAnswer | None:
         """Put one entry into the log (Ruaft's `start`). None: nobody knows."""

@@ -130,6 +130,8 @@ class Runtime:
             except DaemonFailed as failure:
                 failures.append(failure)
         self._waiting.end_all()
+        if self._application is not None:
+            self._application.close()
         self._transport.close()
         return failures
 
@@ -176,16 +178,39 @@ class Runtime:
         answer: exchange.ReadAnswer | None = self._waiting.wait(read_id, future, timeout_ms)
         return answer
 
-    def attach(self, request: exchange.Attach, link: ApplicationLink, timeout_ms: int) -> exchange.Attached | None:
-        """The application attaches; from now on its entries go to `link`."""
-        future: Future[exchange.Attached] = Future()
+    def attach(self, request: exchange.Attach, link: ApplicationLink) -> None:
+        """The application attaches: `link.attached` follows, then its entries."""
 
         def job(engine: Engine) -> None:
             self._application = link
-            resolve(future, engine.attach(request))
+            attached = engine.attach(request)
+            self._applies.put(lambda: link.attached(attached))
 
         self._inbox.put(job)
-        return result(future, timeout_ms)
+
+    def application_gone(self, link: ApplicationLink) -> None:
+        """This attachment is over, unless another one took its place."""
+
+        def job(engine: Engine) -> None:
+            if self._application is link:
+                self._application = None
+                engine.application_gone()
+
+        self._inbox.put(job)
+
+    def begin_propose(self, data: bytes, link: ApplicationLink, number: int) -> None:
+        """The application proposes; `link.proposal_answered(number, ...)` follows."""
+        proposal_id, future = self._waiting.begin()
+        future.add_done_callback(
+            lambda ended: self._applies.put(lambda: link.proposal_answered(number, ended.result()))
+        )
+        self._inbox.put(lambda engine: engine.propose(proposal_id, data))
+
+    def begin_read(self, link: ApplicationLink, number: int, timeout_ms: int) -> None:
+        """The application reads; `link.read_answered(number, ...)` follows, within `timeout_ms` or so."""
+        read_id, future = self._waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
+        future.add_done_callback(lambda ended: self._applies.put(lambda: link.read_answered(number, ended.result())))
+        self._inbox.put(lambda engine: engine.read(read_id))
 
     def ask(self, question: Callable[[Engine], object], timeout_ms: int) -> object | None:
         """The answer of the owner to a question about its engine; None: not in time."""
@@ -275,6 +300,7 @@ class Runtime:
         while not stop.wait(self._config.heartbeat_interval_ms / 1000):
             for read_id in self._waiting.take_overdue(self._clock.now_ms()):
                 self._inbox.put(partial(_abandon, read_id))
+                self._waiting.resolve(read_id, None)
 
     def _daemon_died(self, name: str, failure: BaseException) -> None:
         self._failed(f"{name}: {type(failure).__name__}: {failure}", failure)
@@ -312,17 +338,18 @@ class _RuntimePorts:
 
     def apply(self, call: ApplyCall) -> None:
         runtime, link = self._runtime, self._runtime._application
-        assert link is not None, "entries for an application that never attached"
+        if link is None:  # it has gone a moment ago; the engine is about to hear of it
+            return
 
         def ended(data: bytes | None) -> None:
             runtime._inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
 
-        runtime._applies.put(lambda: link.call("apply", exchange.APPLY.encode(call.request), ended))
+        runtime._applies.put(lambda: link.apply(call.request, ended))
 
     def term_lost(self, news: exchange.TermLost) -> None:
         link = self._runtime._application
         if link is not None:
-            self._runtime._applies.put(lambda: link.call("term_lost", exchange.TERM_LOST.encode(news), _ignore))
+            self._runtime._applies.put(lambda: link.term_lost(news))
 
     def report_chains(self, to: MemberId, report: ChainReport) -> None:
         data, transport = CHAIN_REPORT.encode(report), self._runtime._transport

@@ -1,4 +1,4 @@
-"""Other peers as Ray actor handles, and the application too. A lost reply is a normal outcome.
+"""Other peers as Ray actor handles. A lost reply is a normal outcome.
 
 Here:   calls with a callback, names resolved again when a handle went stale.
 Never:  deadlines and slots (window.py), what the bytes mean.
@@ -9,7 +9,6 @@ per message: with Ray's head down, established calls go on, and a lookup may han
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -45,17 +44,12 @@ def _ended(done: Done, on_error: Callable[[BaseException], None], future: Future
         done(answer if type(answer) is bytes else None)
 
 
-def _ignore_error(error: BaseException) -> None:
-    """The call brought no answer; that is all there is to know."""
-
-
 class RayTransport:
     """Calls to the other peers of a group (links.Transport)."""
 
-    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes, *, application: str) -> None:
-        """`hello` goes to each of the `others` once; the actor named `application` is told that its peer is new."""
+    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes) -> None:
+        """`hello` goes to each of the `others` once."""
         self._group = group
-        self._application = application
         self._hello = hello
         self._handles: dict[MemberId, Any] = {}
         self._missing = set(others)
@@ -99,7 +93,6 @@ class RayTransport:
         self._look.set()
 
     def _look_up_run(self) -> None:
-        self._greet_application()
         wait_s = LOOKUP_RETRY_S[0]
         while not self._closed.is_set():
             self._look.wait()
@@ -114,11 +107,6 @@ class RayTransport:
             wait_s = LOOKUP_RETRY_S[0] if found else min(wait_s * 2, LOOKUP_RETRY_S[1])
             self._closed.wait(wait_s)
 
-    def _greet_application(self) -> None:
-        """Whoever waits there for our predecessor's answers is told at once; otherwise it notices within a second."""
-        with contextlib.suppress(ValueError, RayError):
-            ray.get_actor(self._application, namespace=NAMESPACE).peer_restarted.remote()
-
     def _resolve(self, member_id: MemberId) -> bool:
         try:
             handle = ray.get_actor(peer_name(self._group, member_id), namespace=NAMESPACE)
@@ -132,19 +120,3 @@ class RayTransport:
         if greet:
             self.call(member_id, "hello", self._hello, lambda answer: None)
         return True
-
-
-class RayApplicationLink:
-    """Calls to one incarnation of the application (links.ApplicationLink)."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    def call(self, method: str, data: bytes, done: Done) -> None:
-        """Begin the call."""
-        try:
-            ref = getattr(self._handle, method).remote(data)
-        except RayError:
-            done(None)
-            return
-        watch(ref, done, _ignore_error)

@@ -1,4 +1,4 @@
-"""The arithmetic of the benches: ratios in turns, targets, the gap after a kill, what is lost, what counts as healthy."""
+"""The arithmetic of the benches: ratios in turns, targets, the gap after a kill, what is lost, which group is whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import kv
 from kv.app.bench_failover import key_of, lost_puts
 from kv.app.bench_soak import CONFIG, Soak, elections, log_bytes
 from kv.app.figures import Figure, first_after, markdown_row, median_ratio, table
-from kv.app.members import Killed, is_healthy
+from kv.app.members import Killed, is_whole
 from kv.app.tally import Tally
 from raft_actors.cluster.group import MemberStatus
 
@@ -85,19 +85,21 @@ def status(*members: MemberStatus) -> kv.Status:
     return kv.Status(name="s", members=members)
 
 
-class TestHealth:
-    def test_three_that_run_and_have_applied_what_is_committed_are_healthy(self) -> None:
-        assert is_healthy(status(member(0), member(1), member(2)), 3)
+class TestWhole:
+    def test_members_that_run_under_one_leader_and_have_caught_up_are_whole(self) -> None:
+        later = member(1, commit_index=12, last_applied=12)
+        assert is_whole(status(member(0), later, member(2)), members=3, committed=9)
 
     @pytest.mark.parametrize(
-        "said", [{"state": "starting"}, {"leader": 2}, {"last_applied": 8}, {"last_applied": None}, {"server_pid": None}]
+        "said",
+        [{"state": "starting"}, {"leader": 2}, {"last_applied": 8}, {"last_applied": None}, {"server_pid": None}],
     )
-    def test_one_that_is_behind_or_away_or_follows_another_is_not(self, said: dict[str, object]) -> None:
-        assert not is_healthy(status(member(0, **said), member(1), member(2)), 3)
+    def test_with_one_that_is_behind_or_away_or_follows_another_they_are_not(self, said: dict[str, object]) -> None:
+        assert not is_whole(status(member(0, **said), member(1), member(2)), members=3, committed=9)
 
-    def test_a_missing_member_or_leader_is_not_healthy(self) -> None:
-        assert not is_healthy(status(member(0), member(1)), 3)
-        assert not is_healthy(status(member(0), member(2)), 2)
+    def test_without_a_member_or_a_leader_they_are_not(self) -> None:
+        assert not is_whole(status(member(0), member(1)), members=3, committed=0)
+        assert not is_whole(status(member(0), member(2)), members=2, committed=0)
 
     def test_a_leader_is_replaced_when_a_later_term_has_one(self) -> None:
         killed = Killed(member=1, pid=1, term=4, at_ns=0)

@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kv.*",),
     ("kv",),
     ("analysis.*",),
-    ("kv.app.*",),
+    ("kv.app.*", "kv.__main__"),
 )
 """Bottom to top. A module is in the layer that names it, else in the one with the longest pattern for it; `a.b.*` is
 for the package `a.b` too. The public face of a package stands above its modules: they must not import through it."""
@@ -50,6 +50,9 @@ RAY_AT_THE_RIM = (
     "kv/cluster.py",
     "kv/app/*",
 )
+
+SHELLS = ("raft_actors/application/peer_link.py",)
+"""Beside the rim to Ray: the application's end of the socket to its peer."""
 
 PURE = (
     "raft_actors/core/*",
@@ -78,7 +81,7 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def is_pure(path: str) -> bool:
     """Whether the file must do without clock, dice and threads."""
-    return matches(path, PURE) and not matches(path, RAY_AT_THE_RIM)
+    return matches(path, PURE) and not matches(path, RAY_AT_THE_RIM + SHELLS)
 
 
 def height(module: str) -> int | None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import ray
 
+from raft_actors.core.types import MemberId
 from raft_actors.storage.directory import open_data_directory
 from raft_actors.storage.files import OsFiles
-from raft_actors.core.types import MemberId
 from tests.cluster.world import REPOSITORY, nothing_left_of
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024

@@ -13,6 +13,7 @@ import ray
 import kv
 from raft_actors.application.exchange import ATTACH, PROPOSE, READ, Propose, Read
 from raft_actors.application.frames import ClientId, Frame
+from raft_actors.application.packing import Malformed
 from raft_actors.application.requests import ANSWERS, QUERY, SUBMIT, Attempt, Done, Query, Submit
 from raft_actors.cluster.group import MemberStatus
 from raft_actors.codec import Hello, decode_genesis, encode_envelope, encode_genesis, encode_hello
@@ -104,8 +105,7 @@ def answers(refs: list[Any]) -> list[Any]:
         try:
             found.append(ray.get(ref, timeout=10))
         except ray.exceptions.RayTaskError as failure:
-            assert not isinstance(failure.cause, AssertionError), failure
-            found.append(None)
+            found.append(failure.cause if isinstance(failure.cause, AssertionError) else None)
     return found
 
 
@@ -150,18 +150,20 @@ class TestPeers:
     @pytest.mark.parametrize("data", [None, 7, "text", ["list"]])
     def test_what_is_no_bytes_at_all(self, data: object) -> None:
         peer = actor(peer_name)
-        assert answers([getattr(peer, method).remote(data) for method in (*FROM_PEERS, "hello", "report_chains")]) == [
-            None
-        ] * 4
+        assert (
+            answers([getattr(peer, method).remote(data) for method in (*FROM_PEERS, "hello", "report_chains")])
+            == [None] * 4
+        )
 
     def test_another_genesis_is_refused(self) -> None:
         peer = actor(peer_name)
         genesis = decode_genesis(ray.get(peer.describe.remote(), timeout=10)["genesis"])
-        other = encode_genesis(type(genesis)(
-            cluster_id=b"another cluster!", group=NAME, configuration=genesis.configuration, settings=b""
-        ))
+        other = encode_genesis(
+            type(genesis)(cluster_id=b"another cluster!", group=NAME, configuration=genesis.configuration, settings=b"")
+        )
         said = ray.get([peer.bootstrap.remote(data) for data in (other, b"noise")], timeout=10)
-        assert "belongs to another cluster already" in said[0] and "no genesis record" in said[1]
+        assert "belongs to another cluster already" in said[0]
+        assert "no genesis record" in said[1]
 
     def test_an_application_that_talks_nonsense(self) -> None:
         peer = actor(peer_name)
@@ -193,5 +195,5 @@ class TestServers:
 
     def test_the_codecs_of_both_sides_refuse_noise_with_the_same_error(self) -> None:
         for codec in (ATTACH, PROPOSE, SUBMIT, QUERY):
-            with pytest.raises(ValueError, match="."):
+            with pytest.raises(Malformed):
                 codec.decode(b"noise")

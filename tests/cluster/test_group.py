@@ -124,7 +124,8 @@ class TestRuaftsCalls:
 
         numbers = itertools.count()
         (started,) = eventually(one_started)
-        assert started.index > 0 and started.term > 0
+        assert started.index > 0
+        assert started.term > 0
         assert counts(group)[f"started {next(numbers) - 1}"] == 1
 
     def test_one_peer_leads_and_verifies_its_authority(self, group: raft_actors.Group) -> None:
@@ -143,8 +144,10 @@ class TestRuaftsCalls:
             assert status["state"] == description["state"] == "running"
             assert status["member_id"] == description["member_id"] == number
             assert status["directory_id"] == description["directory_id"]
-            assert description["genesis"] and description["group"] == "tally"
-            assert status["log_bytes"] > 0 and status["pid"] == description["pid"] != os.getpid()
+            assert description["genesis"]
+            assert description["group"] == "tally"
+            assert status["log_bytes"] > 0
+            assert status["pid"] == description["pid"] != os.getpid()
 
     def test_kill_ends_it_cleanly_and_a_second_kill_says_the_same(self, group: raft_actors.Group) -> None:
         peer = group.peers[0]

@@ -92,7 +92,8 @@ class TestStartingWhatRuns:
             )
         named = {line.split(":")[0] for line in refusal.value.differences}
         assert {"members", "data_dir", "config.heartbeat_interval_ms", "config.rpc_deadline_ms"} <= named
-        assert "members: given 5, running 1" in str(refusal.value) and "shut it down first" in str(refusal.value)
+        assert "members: given 5, running 1" in str(refusal.value)
+        assert "shut it down first" in str(refusal.value)
 
     def test_other_limits_are_listed(self, running: str) -> None:
         with pytest.raises(OptionsDiffer, match="settings"):
@@ -152,9 +153,7 @@ class TestArgumentsThatMakeNoSense:
         assert said.count("call ray.init()") == 5, said
 
     @pytest.mark.parametrize("shadow", ["kv.py", "analysis/__init__.py"])
-    def test_a_users_own_module_that_hides_ours_is_named(
-        self, ray_cluster: None, tmp_path: Path, shadow: str
-    ) -> None:
+    def test_a_users_own_module_that_hides_ours_is_named(self, ray_cluster: None, tmp_path: Path, shadow: str) -> None:
         (tmp_path / shadow).parent.mkdir(exist_ok=True)
         (tmp_path / shadow).write_text("")
         (tmp_path / "script.py").write_text(
@@ -169,7 +168,8 @@ class TestArgumentsThatMakeNoSense:
         )
         address = ray.get_runtime_context().gcs_address
         said = run_script(tmp_path / "script.py", address, environment={"PYTHONPATH": str(REPOSITORY)})
-        assert f"{tmp_path / shadow} hides raft-actors' package" in said and "rename it" in said
+        assert f"{tmp_path / shadow} hides raft-actors' package" in said
+        assert "rename it" in said
         assert issubclass(ShadowedPackage, ImportError)
         assert actors_of("shadowed") == []
 
@@ -250,7 +250,7 @@ class TestEndingAndResuming:
         kv.start(group_name, members=1, data_dir=data_dir, config=CONFIG).close()
         ray.kill(keeper_of(group_name), no_restart=True)
         eventually(lambda: f"raft:{group_name}:keeper" not in actors_of(group_name))
-        with pytest.raises(raft_actors.PeerFailed, match="no data was deleted.*by hand"):
+        with pytest.raises(raft_actors.PeerFailed, match=r"no data was deleted.*by hand"):
             kv.shutdown(group_name, delete_data=True)
         assert actors_of(group_name) == []
 
@@ -291,10 +291,13 @@ class TestDirectoriesThatCannotBeUsed:
             kv.start(group_name, members=4, data_dir=data_dir, config=CONFIG, start_timeout_s=1)
         members = eventually(lambda: all_failed(group_name, 4))
         said = {member.id: str(member.error) for member in members}
-        assert "belongs to member 0 of group 'another'" in said[0] and "give each member its own data_dir" in said[0]
-        assert "has format 2" in said[1] and "upgrade raft-actors" in said[1]
+        assert "belongs to member 0 of group 'another'" in said[0]
+        assert "give each member its own data_dir" in said[0]
+        assert "has format 2" in said[1]
+        assert "upgrade raft-actors" in said[1]
         assert "is not a directory; move it away" in said[2]
-        assert f"{segment} is damaged at byte" in said[3] and "bring the member back" in said[3]
+        assert f"{segment} is damaged at byte" in said[3]
+        assert "bring the member back" in said[3]
 
         def named() -> bool:
             with pytest.raises(StartTimeout) as refusal:
@@ -331,7 +334,8 @@ class TestDirectoriesThatCannotBeUsed:
         with pytest.raises(StartTimeout):
             kv.start(group_name, members=1, data_dir=str(root), config=CONFIG, start_timeout_s=1)
         (member,) = eventually(lambda: all_failed(group_name, 1))
-        assert "tmpfs" in str(member.error) and "allow_unsafe_data_dir=True" in str(member.error)
+        assert "tmpfs" in str(member.error)
+        assert "allow_unsafe_data_dir=True" in str(member.error)
         assert not root.exists()
 
 

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -60,10 +59,12 @@ def eventually(look: Callable[[], T], within_s: float = PATIENCE_S) -> T:
 
 def kill_process(*pids: int | None) -> None:
     """SIGKILL all of them at once, and wait until they are gone."""
-    assert pids and all(pids), f"no process to kill in {pids}"
-    for pid in pids:
-        os.kill(int(pid or 0), signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(int(pid or 0))], timeout=10)
+    assert None not in pids, f"a process without a pid in {pids}"
+    processes = [psutil.Process(pid) for pid in pids]
+    for process in processes:
+        process.kill()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive, f"{alive} survive SIGKILL"
 
 
 def actors_of(group: str) -> list[str]:

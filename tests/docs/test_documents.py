@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.__main__ import main as raft_analysis
+from kv.app.cli import cli as raft_kv
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RECORDS = sorted((ROOT / "docs" / "adr").glob("*.md"))
@@ -20,7 +23,8 @@ SECTIONS = ["## Context", "## Decision", "## Consequences", "## What would chang
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?(?:::(\w+))?`")
 FILE = re.compile(r"`((?:tests|docs|raft_actors|kv|analysis)/[\w./-]*\w)`")
-MODULE_TARGET = re.compile(r"python (docs/[\w/]+\.py)|make ([a-z-]+)")
+CODE = re.compile(r"```.*?```|`[^`]+`", re.DOTALL)
+PROGRAM = re.compile(r"\b(?:python (docs/[\w/]+\.py)|(make|raft-kv|raft-analysis)((?: --[a-z]+ \S+)*) ([a-z][a-z-]*))")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 FORBIDDEN = {
     "a machine's path": re.compile(r"(?<![\w.~])/(?:work|home|root|tmp|var|mnt|opt|Users)/"),
@@ -86,14 +90,19 @@ def missing_files(document: Path) -> list[str]:
     return [file for file in FILE.findall(document.read_text()) if not (ROOT / file).exists()]
 
 
+@cache
+def commands_of(program: str) -> frozenset[str]:
+    if program == "make":
+        return frozenset(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return frozenset((raft_kv if program == "raft-kv" else raft_analysis).commands)
+
+
 def missing_commands(document: Path) -> list[str]:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    code = re.findall(r"`[^`]+`|```.*?```", document.read_text(), re.DOTALL)
-    return [
-        file or target
-        for file, target in MODULE_TARGET.findall("\n".join(code))
-        if not ((ROOT / file).is_file() if file else target in targets)
-    ]
+    missing = []
+    for script, program, _options, command in PROGRAM.findall("\n".join(CODE.findall(document.read_text()))):
+        if not ((ROOT / script).is_file() if script else command in commands_of(program)):
+            missing.append(script or f"{program} {command}")
+    return missing
 
 
 def test_there_is_something_to_read() -> None:
@@ -147,6 +156,7 @@ class TestTheseTests:
             "# A b, c\n[good](#a-b-c) [no file](nowhere.md) [no anchor](#nothing) [web](https://example.org)\n"
             "`tests/docs/nothing.py` `tests/docs/test_documents.py::TestTheseTests::test_nothing`\n"
             "`tests/docs/test_documents.py::TestTheseTests` `raft_actors/nothing.py` `make nothing` `make test`\n"
+            "```sh\nraft-kv --name x status\nraft-kv --name x nothing  # what for\n```\n`raft-analysis summary RUN`\n"
         )
         assert missing_links(document) == ["nowhere.md", "#nothing"]
         assert missing_tests(document) == [
@@ -154,7 +164,7 @@ class TestTheseTests:
             "tests/docs/test_documents.py::TestTheseTests::test_nothing",
         ]
         assert missing_files(document) == ["tests/docs/nothing.py", "raft_actors/nothing.py"]
-        assert missing_commands(document) == ["nothing"]
+        assert missing_commands(document) == ["make nothing", "raft-kv nothing"]
 
     @pytest.mark.parametrize("text", ["see /" + "home/me/x", "from py" + "pi.org", "a sub" + "agent wrote this"])
     def test_what_does_not_belong_is_found(self, text: str) -> None:

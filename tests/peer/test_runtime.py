@@ -70,13 +70,27 @@ class Application:
     def __init__(self) -> None:
         self.journal = Journal()
         self.host = ApplicationHost(self.journal, SessionLimits())
+        self.ready = threading.Event()
+        self.answers: dict[int, object] = {}
+        self.closed = False
 
-    def call(self, method: str, data: bytes, done: Done) -> None:
-        if method == "apply":
-            done(exchange.APPLY_ANSWER.encode(self.host.apply(exchange.APPLY.decode(data))))
-        else:
-            self.host.term_lost(exchange.TERM_LOST.decode(data))
-            done(None)
+    def attached(self, answer: exchange.Attached) -> None:
+        self.ready.set()
+
+    def apply(self, request: exchange.Apply, done: Done) -> None:
+        done(exchange.APPLY_ANSWER.encode(self.host.apply(request)))
+
+    def term_lost(self, news: exchange.TermLost) -> None:
+        self.host.term_lost(news)
+
+    def proposal_answered(self, number: int, answer: exchange.ProposeAnswer | None) -> None:
+        self.answers[number] = answer
+
+    def read_answered(self, number: int, answer: exchange.ReadAnswer | None) -> None:
+        self.answers[number] = answer
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Peer:
@@ -118,7 +132,8 @@ class Peer:
         epoch = Epoch(bytes(16))
         self.application.host.attach(epoch)
         request = Attach(epoch=epoch, cluster_id=None, applied_index=LogIndex(0), checkpoints=())
-        assert self.runtime.attach(request, self.application, int(LONG_S * 1000)) is not None
+        self.runtime.attach(request, self.application)
+        assert self.application.ready.wait(LONG_S), "never attached"
 
     @property
     def leads(self) -> bool:

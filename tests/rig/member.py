@@ -255,6 +255,7 @@ class Member:
             assert answer.first_index == application.host.applied_index + 1
             application.cluster_id = answer.cluster_id
             application.host.attach(epoch)
+            engine.tick()  # its entries follow behind the answer
 
         return attach
 

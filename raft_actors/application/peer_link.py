@@ -1,0 +1,143 @@
+"""The application's side of the socket to its co-located peer, on an asyncio loop (docs/adr/0008).
+
+Here:   `PeerLink`: one connection, its frames, the requests that wait for their answer.
+Never:  what is said (exchange.py), what follows from it (actor.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from raft_actors.application import exchange
+from raft_actors.application.packing import Malformed
+from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""struct ucred of Linux: pid, uid, gid."""
+
+Ended = Callable[[bytes | None], None]
+"""Called once, with the payload of the answer, or with None when there is none or the connection ended."""
+
+
+class Application(Protocol):
+    """Who stands behind the link. All of it is called on the loop."""
+
+    def peer_attached(self, answer: exchange.AttachAnswer) -> None:
+        """The peer's answer to an attach; entries may follow at once."""
+        ...
+
+    def peer_applies(self, request: exchange.Apply) -> exchange.ApplyAnswer:
+        """Committed entries."""
+        ...
+
+    def peer_lost_term(self, news: exchange.TermLost) -> None:
+        """The peer no longer leads."""
+        ...
+
+    def peer_gone(self) -> None:
+        """The connection ended."""
+        ...
+
+
+class PeerLink(asyncio.Protocol):
+    """One connection to the peer."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, Ended] = {}
+        self._last_number = 0
+        self.gone = asyncio.Event()
+
+    @classmethod
+    async def connect(cls, address: str, application: Application) -> PeerLink | None:
+        """A connection to the peer at `address`, or None when nobody of our user listens there."""
+        loop = asyncio.get_running_loop()
+        try:
+            transport, link = await loop.create_unix_connection(lambda: cls(application), address)
+        except OSError:
+            return None
+        peer: socket.socket = transport.get_extra_info("socket")
+        _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        if uid != os.getuid():
+            transport.close()
+            return None
+        return link
+
+    def attach(self, request: exchange.Attach) -> None:
+        """Attach; `peer_attached` follows."""
+        self._write(Kind.ATTACH, 0, exchange.ATTACH.encode(request))
+
+    def propose(self, data: bytes, ended: Ended) -> None:
+        """Put one entry into the log."""
+        self._ask(Kind.PROPOSE, exchange.PROPOSE.encode(exchange.Propose(data=data)), ended)
+
+    def read(self, ended: Ended) -> None:
+        """Ask from which index on a state is new enough."""
+        self._ask(Kind.READ, exchange.READ.encode(exchange.Read()), ended)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the socket is connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes arrived."""
+        try:
+            for frame in self._reader.feed(data):
+                self._take(frame)
+        except Malformed:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the peer's process ended, or one side closed."""
+        self.gone.set()
+        self._application.peer_gone()  # first, so that what ends below is not tried again here
+        waiting, self._waiting = self._waiting, {}
+        for ended in waiting.values():
+            ended(None)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _ask(self, kind: Kind, payload: bytes, ended: Ended) -> None:
+        if self.gone.is_set():
+            ended(None)
+            return
+        self._last_number += 1
+        self._waiting[self._last_number] = ended
+        self._write(kind, self._last_number, payload)
+
+    def _write(self, kind: Kind, number: int, payload: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(encode_frame(kind, number, payload))
+
+    def _take(self, frame: PipeFrame) -> None:
+        match frame.kind:
+            case Kind.ATTACH_ANSWER:
+                self._application.peer_attached(exchange.ATTACH_ANSWER.decode(frame.payload))
+            case Kind.APPLY:
+                answer = self._application.peer_applies(exchange.APPLY.decode(frame.payload))
+                self._write(Kind.APPLY_ANSWER, frame.number, exchange.APPLY_ANSWER.encode(answer))
+                if isinstance(answer, exchange.WrongEpoch):
+                    self.close()  # the two do not agree on who is attached: begin again
+            case Kind.TERM_LOST:
+                self._application.peer_lost_term(exchange.TERM_LOST.decode(frame.payload))
+            case Kind.PROPOSE_ANSWER | Kind.READ_ANSWER:
+                ended = self._waiting.pop(frame.number, None)
+                if ended is not None:
+                    ended(frame.payload or None)
+            case _:
+                raise Malformed(f"a peer does not send {frame.kind.name}")

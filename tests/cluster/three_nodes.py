@@ -1,0 +1,128 @@
+"""A program: a store on three nodes with a data root each; nodes are killed and come back. Prints what it saw as JSON.
+
+Run by test_nodes.py in a process of its own, because it connects to Rays of its own, one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+
+import kv
+from raft_actors.errors import StartTimeout
+from tests.cluster.world import FAST, REPOSITORY, all_running, eventually, kill_process
+
+NAME = "nodes"
+RACKS = ("a", "b", "c")
+OPTIONS: dict[str, Any] = {
+    "members": 3,
+    "data_dir": "$NODE_DATA",
+    "placement": [{"rack": rack} for rack in RACKS],
+    "config": kv.Config(raft=FAST),
+}
+# A Ray that is started here is nobody else's: it does not become the machine's "current" one.
+ray._private.utils.write_ray_address = lambda *_, **__: None
+ray._common.utils.reset_ray_address = lambda *_, **__: None
+
+
+class Nodes:
+    """Nodes of one Ray cluster by their racks; the first one added is the head, and this process's."""
+
+    def __init__(self, root: Path, racks: tuple[str, ...]) -> None:
+        self._root = root
+        self._cluster = Cluster()
+        self._nodes: dict[str, Any] = {}
+        for rack in racks:
+            self.add(rack)
+        ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
+
+    def add(self, rack: str) -> None:
+        """A node with this label, its own data root, and our packages."""
+        environment = {"NODE_DATA": str(self._root / rack), "PYTHONPATH": str(REPOSITORY)}
+        node = self._cluster.add_node(
+            num_cpus=1,
+            labels={"rack": rack},
+            env_vars=environment,
+            include_dashboard=False,
+            object_store_memory=80 * 1024 * 1024,
+        )
+        self._nodes[rack] = node
+
+    def kill(self, rack: str) -> None:
+        """SIGKILL for all processes of the node."""
+        self._cluster.remove_node(self._nodes.pop(rack), allow_graceful=False)
+
+    def kill_all(self) -> None:
+        """SIGKILL for everything, members included."""
+        members = kv.status(NAME).members
+        kill_process(*(pid for member in members for pid in (member.pid, member.server_pid) if _alive(pid)))
+        ray.shutdown()
+        for rack in reversed(list(self._nodes)):
+            self.kill(rack)
+
+    def close(self) -> None:
+        """An orderly end."""
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+def _alive(pid: int | None) -> bool:
+    return pid is not None and psutil.pid_exists(pid)
+
+
+def identities() -> list[str | None]:
+    """The members' directories."""
+    return [member.directory_id for member in kv.status(NAME).members]
+
+
+def main(root: Path) -> dict[str, Any]:
+    """The story; what is returned is what the tests judge."""
+    saw: dict[str, Any] = {}
+    nodes = Nodes(root, RACKS)
+    with kv.start(NAME, **OPTIONS) as store:
+        store.put_many({f"k{number}": number for number in range(100)})
+        eventually(lambda: all_running(NAME))
+        saw["identities"] = identities()
+        saw["directories"] = {rack: sorted(os.listdir(root / rack / NAME)) for rack in RACKS}
+
+        nodes.kill("c")
+        store.put("while c is away", 1, timeout_s=20.0)
+        nodes.add("c")
+        members = eventually(lambda: all_running(NAME))
+        saw["identities after a node's death"] = [member.directory_id for member in members]
+        saw["incarnation of c"] = members[2].incarnation
+        last = store.put("c is back", 2, timeout_s=20.0)
+        eventually(lambda: len({member.last_applied for member in kv.status(NAME).members}) == 1)
+        nodes.kill_all()
+
+    nodes = Nodes(root, ("a",))
+    try:
+        kv.start(NAME, **OPTIONS, start_timeout_s=8)
+    except StartTimeout as refusal:
+        saw["with one node of three"] = str(refusal)
+        saw["waiting for"] = sorted(refusal.waiting_for)
+    nodes.add("b")
+    with kv.start(NAME) as store:
+        saw["with two nodes of three"] = len(store.scan("k", timeout_s=20.0)), store.get("c is back", timeout_s=20.0)
+        saw["a later version is higher"] = store.put("more", 3, timeout_s=20.0) > last
+    nodes.add("c")
+    eventually(lambda: len(all_running(NAME)) == 3)
+    saw["identities in the end"] = identities()
+    saw["directories in the end"] = {rack: sorted(os.listdir(root / rack / NAME)) for rack in RACKS}
+    kv.shutdown(NAME, delete_data=True)
+    saw["left after delete_data"] = sorted(str(path) for path in root.rglob("*.seg"))
+    with contextlib.suppress(Exception):  # what Ray says at its end is not ours
+        nodes.close()
+    return saw
+
+
+if __name__ == "__main__":
+    print("SAW " + json.dumps(main(Path(sys.argv[1]))))
