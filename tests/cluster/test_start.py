@@ -297,7 +297,7 @@ class TestDirectoriesThatCannotBeUsed:
         assert "upgrade raft-actors" in said[1]
         assert "is not a directory; move it away" in said[2]
         assert f"{segment} is damaged at byte" in said[3]
-        assert "bring the member back" in said[3]
+        assert "bring this one back by replacing it" in said[3]
 
         def named() -> bool:
             with pytest.raises(StartTimeout) as refusal:

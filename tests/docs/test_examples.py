@@ -35,7 +35,7 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Of a process that joins this Ray and finds our packages, also when nothing is installed; data lies in a new home."""
+    """Of a process that joins this Ray and finds our packages, also when nothing is installed; its data is new."""
     own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     own |= {"PYTHONPATH": str(ROOT), "RAFT_ACTORS_HOME": str(tmp_path_factory.mktemp("home"))}
     own |= {"RAY_AUTH_MODE": "token"}  # a new Ray has it; who names an address has to say so (docs/OPERATIONS.md)
