@@ -19,7 +19,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
@@ -29,17 +28,16 @@ from raft_actors.core import State
 from raft_actors.core.effects import Persist, Record
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, RequestReceived
-from raft_actors.core.messages import AppendEntries, Envelope, Message, PreVote, RequestVote
-from raft_actors.core.types import MemberId, RequestId, Role, RpcId, WriteSeq
+from raft_actors.core.messages import Envelope
+from raft_actors.core.types import RequestId, Role, WriteSeq
 from raft_actors.errors import DaemonFailed
-from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
+from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.daemon import Daemon
 from raft_actors.peer.engine import Engine
-from raft_actors.peer.feed import ApplyCall
-from raft_actors.peer.inbox import Inbox
 from raft_actors.peer.links import ApplicationLink, Transport
-from raft_actors.peer.waiting import Waiting, resolve, result
+from raft_actors.peer.perform import Jobs, Note, Perform, Queues
+from raft_actors.peer.waiting import resolve, result
 from raft_actors.storage.interface import Storage
 
 TICK_S = 0.02
@@ -48,8 +46,6 @@ IDLE_WAIT_MS = 1000
 """Longest sleep of a timer daemon."""
 STALL_KEPT_S = 60.0
 """The longest stall is kept this long, then measured anew."""
-
-Note: TypeAlias = Callable[[str, dict[str, object]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,25 +80,19 @@ class Runtime:
         self._storage = storage
         self._transport = transport
         self._failed = failed
-        self._inbox = Inbox()
-        self._writes: queue.SimpleQueue[Persist] = queue.SimpleQueue()
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._applies: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._timers = threading.Condition()
-        self._waiting = Waiting()
-        self._application: ApplicationLink | None = None
+        self._queues = Queues()
         self._stall_ms_max = 0.0
         self._stall_since_s = time.monotonic()
-        self._ports = _RuntimePorts(self, note)
-        self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=self._ports)
+        ports = Perform(self._queues, transport, note, lambda why: failed(why, None))
+        self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=ports)
         self.engine.log_bytes = storage.log_bytes
         self._daemons = [
             Daemon("owner", self._own, self._daemon_died),
             Daemon("disk", self._write, self._daemon_died),
             Daemon("election timer", self._watch_election_timer, self._daemon_died),
             Daemon("heartbeats", self._beat, self._daemon_died),
-            Daemon("sync log entries", lambda stop: _run_queue(self._calls, stop), self._daemon_died),
-            Daemon("apply command", lambda stop: _run_queue(self._applies, stop), self._daemon_died),
+            Daemon("sync log entries", lambda stop: _run_queue(self._queues.calls, stop), self._daemon_died),
+            Daemon("apply command", lambda stop: _run_queue(self._queues.applies, stop), self._daemon_died),
             Daemon("verify authority", self._watch_reads, self._daemon_died),
         ]
 
@@ -121,17 +111,17 @@ class Runtime:
         for daemon in self._daemons:
             if daemon.name != "disk":
                 daemon.ask_to_stop()
-        with self._timers:
-            self._timers.notify_all()
+        with self._queues.timers:
+            self._queues.timers.notify_all()
         disk_last = sorted(self._daemons, key=lambda daemon: daemon.name == "disk")
         for daemon in disk_last:
             try:
                 daemon.stop(max(0.05, deadline_s - time.monotonic()))
             except DaemonFailed as failure:
                 failures.append(failure)
-        self._waiting.end_all()
-        if self._application is not None:
-            self._application.close()
+        self._queues.waiting.end_all()
+        if self._queues.application is not None:
+            self._queues.application.close()
         self._transport.close()
         return failures
 
@@ -142,87 +132,89 @@ class Runtime:
         try:
             envelope = decode_envelope(data)
         except CodecError:
-            self._inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
             return None
-        number, future = self._waiting.begin()
+        number, future = self._queues.waiting.begin()
         request_id = RequestId(number)
         event = RequestReceived(now_ms=self._clock.now_ms(), request_id=request_id, envelope=envelope)
-        self._inbox.put(lambda engine: engine.handle(event))
-        reply: Envelope | None = self._waiting.wait(number, future, self._config.rpc_deadline_ms)
+        self._queues.inbox.put(lambda engine: engine.handle(event))
+        reply: Envelope | None = self._queues.waiting.wait(number, future, self._config.rpc_deadline_ms)
         return None if reply is None else encode_envelope(reply)
 
     def hello(self, sender: HelloReceived) -> None:
         """Another peer says that it (re)started."""
-        self._inbox.put(lambda engine: engine.handle(sender))
+        self._queues.inbox.put(lambda engine: engine.handle(sender))
 
     def chains_reported(self, data: bytes) -> None:
         """Another peer reports its chains, or what is agreed."""
         try:
             report = CHAIN_REPORT.decode(data)
         except Malformed:
-            self._inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
             return
-        self._inbox.put(lambda engine: engine.chains_reported(report))
+        self._queues.inbox.put(lambda engine: engine.chains_reported(report))
 
     def propose(self, data: bytes, timeout_ms: int) -> exchange.ProposeAnswer | None:
         """Start one entry (Ruaft's `start`). None: nobody knows, the owner did not answer in time."""
-        proposal_id, future = self._waiting.begin()
-        self._inbox.put(lambda engine: engine.propose(proposal_id, data))
-        answer: exchange.ProposeAnswer | None = self._waiting.wait(proposal_id, future, timeout_ms)
+        proposal_id, future = self._queues.waiting.begin()
+        self._queues.inbox.put(lambda engine: engine.propose(proposal_id, data))
+        answer: exchange.ProposeAnswer | None = self._queues.waiting.wait(proposal_id, future, timeout_ms)
         return answer
 
     def read(self, timeout_ms: int) -> exchange.ReadAnswer | None:
         """Verify authority: from which index on a state is new enough. None: not confirmed in time."""
-        read_id, future = self._waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
-        self._inbox.put(lambda engine: engine.read(read_id))
-        answer: exchange.ReadAnswer | None = self._waiting.wait(read_id, future, timeout_ms)
+        read_id, future = self._queues.waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
+        self._queues.inbox.put(lambda engine: engine.read(read_id))
+        answer: exchange.ReadAnswer | None = self._queues.waiting.wait(read_id, future, timeout_ms)
         return answer
 
     def attach(self, request: exchange.Attach, link: ApplicationLink) -> None:
         """The application attaches: `link.attached` follows, then its entries."""
 
         def job(engine: Engine) -> None:
-            self._application = link
+            self._queues.application = link
             attached = engine.attach(request)
-            self._applies.put(lambda: link.attached(attached))
+            self._queues.applies.put(lambda: link.attached(attached))
 
-        self._inbox.put(job)
+        self._queues.inbox.put(job)
 
     def application_gone(self, link: ApplicationLink) -> None:
         """This attachment is over, unless another one took its place."""
 
         def job(engine: Engine) -> None:
-            if self._application is link:
-                self._application = None
+            if self._queues.application is link:
+                self._queues.application = None
                 engine.application_gone()
 
-        self._inbox.put(job)
+        self._queues.inbox.put(job)
 
     def begin_propose(self, data: bytes, link: ApplicationLink, number: int) -> None:
         """The application proposes; `link.proposal_answered(number, ...)` follows."""
-        proposal_id, future = self._waiting.begin()
+        proposal_id, future = self._queues.waiting.begin()
         future.add_done_callback(
-            lambda ended: self._applies.put(lambda: link.proposal_answered(number, ended.result()))
+            lambda ended: self._queues.applies.put(lambda: link.proposal_answered(number, ended.result()))
         )
-        self._inbox.put(lambda engine: engine.propose(proposal_id, data))
+        self._queues.inbox.put(lambda engine: engine.propose(proposal_id, data))
 
     def begin_read(self, link: ApplicationLink, number: int, timeout_ms: int) -> None:
         """The application reads; `link.read_answered(number, ...)` follows, within `timeout_ms` or so."""
-        read_id, future = self._waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
-        future.add_done_callback(lambda ended: self._applies.put(lambda: link.read_answered(number, ended.result())))
-        self._inbox.put(lambda engine: engine.read(read_id))
+        read_id, future = self._queues.waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
+        future.add_done_callback(
+            lambda ended: self._queues.applies.put(lambda: link.read_answered(number, ended.result()))
+        )
+        self._queues.inbox.put(lambda engine: engine.read(read_id))
 
     def ask(self, question: Callable[[Engine], object], timeout_ms: int) -> object | None:
         """The answer of the owner to a question about its engine; None: not in time."""
         future: Future[object] = Future()
-        self._inbox.put(lambda engine: resolve(future, question(engine)))
+        self._queues.inbox.put(lambda engine: resolve(future, question(engine)))
         return result(future, timeout_ms)
 
     def gauges(self) -> Gauges:
         """Read without the owner: still there when it hangs."""
         return Gauges(
             stall_ms_max=self._stall_ms_max,
-            inbox_length=len(self._inbox),
+            inbox_length=len(self._queues.inbox),
             calls_open=len(self.engine.window),
             dropped=dict(self.engine.dropped),
         )
@@ -233,7 +225,7 @@ class Runtime:
         """The one thread that touches the engine."""
         looked_s = ticked_s = time.monotonic()
         while not stop.is_set():
-            jobs = self._inbox.take(TICK_S)
+            jobs = self._queues.inbox.take(TICK_S)
             now_s = time.monotonic()
             self._note_stall(now_s - looked_s - TICK_S, now_s)
             for job in jobs:
@@ -257,7 +249,7 @@ class Runtime:
                 records: list[Record] = [record for write in writes for record in write.records]
                 self._storage.write(records)
                 marked = False
-                self._inbox.put(partial(_written, writes[-1].seq, self._storage.log_bytes))
+                self._queues.inbox.put(partial(_written, writes[-1].seq, self._storage.log_bytes))
             elif not marked:
                 self._storage.mark_synced()
                 marked = True
@@ -266,107 +258,44 @@ class Runtime:
 
     def _take_writes(self, timeout_s: float) -> list[Persist]:
         try:
-            writes = [self._writes.get(timeout=timeout_s)]
+            writes = [self._queues.writes.get(timeout=timeout_s)]
         except queue.Empty:
             return []
         while True:
             try:
-                writes.append(self._writes.get_nowait())
+                writes.append(self._queues.writes.get_nowait())
             except queue.Empty:
                 return writes
 
     def _watch_election_timer(self, stop: threading.Event) -> None:
         """Wake the owner at the deadline. The owner looks again: what stood in the inbox before may have moved it."""
         told = None
-        with self._timers:  # so that nothing changes between the look and the wait
+        with self._queues.timers:  # so that nothing changes between the look and the wait
             while not stop.is_set():
                 deadline = self.engine.election_timer.deadline
                 wait_ms = IDLE_WAIT_MS if deadline is None else deadline.at_ms - self._clock.now_ms()
                 if deadline is not None and wait_ms <= 0:
                     if deadline is not told:
-                        self._inbox.put(Engine.election_due)
+                        self._queues.inbox.put(Engine.election_due)
                     told, wait_ms = deadline, int(TICK_S * 1000)
-                self._timers.wait(min(max(wait_ms, 1), IDLE_WAIT_MS) / 1000)
+                self._queues.timers.wait(min(max(wait_ms, 1), IDLE_WAIT_MS) / 1000)
 
     def _beat(self, stop: threading.Event) -> None:
         interval_s = self._config.heartbeat_interval_ms / 1000
         while not stop.wait(interval_s):
             if self.engine.state.role is Role.LEADER:
                 event = HeartbeatDue(now_ms=self._clock.now_ms())
-                self._inbox.put(partial(_handle, event))
+                self._queues.inbox.put(partial(_handle, event))
 
     def _watch_reads(self, stop: threading.Event) -> None:
         """Reads that no majority confirmed in time are taken back."""
         while not stop.wait(self._config.heartbeat_interval_ms / 1000):
-            for read_id in self._waiting.take_overdue(self._clock.now_ms()):
-                self._inbox.put(partial(_abandon, read_id))
-                self._waiting.resolve(read_id, None)
+            for read_id in self._queues.waiting.take_overdue(self._clock.now_ms()):
+                self._queues.inbox.put(partial(_abandon, read_id))
+                self._queues.waiting.resolve(read_id, None)
 
     def _daemon_died(self, name: str, failure: BaseException) -> None:
         self._failed(f"{name}: {type(failure).__name__}: {failure}", failure)
-
-
-_METHODS: Final[dict[type[Message], str]] = {
-    PreVote: "request_vote",
-    RequestVote: "request_vote",
-    AppendEntries: "append_entries",
-}
-"""Which RPC carries which message; a pre-vote is a vote that is only asked about (dissertation §9.6)."""
-
-
-class _RuntimePorts:
-    """The engine's world: each method fills a queue. Runs in the owner's thread."""
-
-    def __init__(self, runtime: Runtime, note: Note) -> None:
-        self._runtime = runtime
-        self.note = note
-
-    def write(self, persist: Persist) -> None:
-        self._runtime._writes.put(persist)
-
-    def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
-        runtime = self._runtime
-        method = _METHODS[type(envelope.message)]
-
-        def ended(data: bytes | None) -> None:
-            runtime._inbox.put(lambda engine: engine.call_ended(rpc_id, envelope.to, _decoded(data)))
-
-        runtime._calls.put(lambda: runtime._transport.call(envelope.to, method, encode_envelope(envelope), ended))
-
-    def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
-        self._runtime._waiting.resolve(request_id, envelope)
-
-    def apply(self, call: ApplyCall) -> None:
-        runtime, link = self._runtime, self._runtime._application
-        if link is None:  # it has gone a moment ago; the engine is about to hear of it
-            return
-
-        def ended(data: bytes | None) -> None:
-            runtime._inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
-
-        runtime._applies.put(lambda: link.apply(call.request, ended))
-
-    def term_lost(self, news: exchange.TermLost) -> None:
-        link = self._runtime._application
-        if link is not None:
-            self._runtime._applies.put(lambda: link.term_lost(news))
-
-    def report_chains(self, to: MemberId, report: ChainReport) -> None:
-        data, transport = CHAIN_REPORT.encode(report), self._runtime._transport
-        self._runtime._calls.put(lambda: transport.call(to, "report_chains", data, _ignore))
-
-    def proposal_ended(self, proposal_id: int, answer: exchange.ProposeAnswer) -> None:
-        self._runtime._waiting.resolve(proposal_id, answer)
-
-    def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
-        self._runtime._waiting.resolve(read_id, answer)
-
-    def timers_changed(self) -> None:
-        with self._runtime._timers:
-            self._runtime._timers.notify_all()
-
-    def failed(self, why: str) -> None:
-        self._runtime._failed(why, None)
 
 
 def _handle(event: Event, engine: Engine) -> None:
@@ -381,30 +310,7 @@ def _abandon(read_id: int, engine: Engine) -> None:
     engine.abandon_read(read_id)
 
 
-def _decoded(data: bytes | None) -> Envelope | None:
-    """The reply in these bytes. What is no message counts as no answer."""
-    if data is None:
-        return None
-    try:
-        return decode_envelope(data)
-    except CodecError:
-        return None
-
-
-def _decoded_apply_answer(data: bytes | None) -> exchange.ApplyAnswer | None:
-    if data is None:
-        return None
-    try:
-        return exchange.APPLY_ANSWER.decode(data)
-    except Malformed:
-        return None
-
-
-def _ignore(data: bytes | None) -> None:
-    """Nobody waits for this call's end."""
-
-
-def _run_queue(jobs: queue.SimpleQueue[Callable[[], None]], stop: threading.Event) -> None:
+def _run_queue(jobs: Jobs, stop: threading.Event) -> None:
     """Do what the owner put here: encode and begin calls. None of it waits for an answer."""
     while not stop.is_set():
         try:

@@ -1,0 +1,130 @@
+"""What each effect that leaves the engine becomes: a job in the queue of the daemon that does it.
+
+Here:   `Queues`, what the threads of one peer share; `Perform`, the one place where effects touch anything.
+Never:  the daemons (runtime.py), decisions (engine.py).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from raft_actors.application import exchange
+from raft_actors.application.packing import Malformed
+from raft_actors.codec import CodecError, decode_envelope, encode_envelope
+from raft_actors.core.effects import Persist
+from raft_actors.core.messages import AppendEntries, Envelope, Message, PreVote, RequestVote
+from raft_actors.core.types import MemberId, RequestId, RpcId
+from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
+from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.inbox import Inbox
+from raft_actors.peer.links import ApplicationLink, Transport
+from raft_actors.peer.waiting import Waiting
+
+Note: TypeAlias = Callable[[str, dict[str, object]], None]
+
+Jobs: TypeAlias = "queue.SimpleQueue[Callable[[], None]]"
+
+_METHODS: Final[dict[type[Message], str]] = {
+    PreVote: "request_vote",
+    RequestVote: "request_vote",
+    AppendEntries: "append_entries",
+}
+"""Which RPC carries which message; a pre-vote is a vote that is only asked about (dissertation §9.6)."""
+
+
+class Queues:
+    """What the threads of one peer hand to each other; all of it holds something limited elsewhere (inbox.py)."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.writes: queue.SimpleQueue[Persist] = queue.SimpleQueue()
+        """For the disk daemon."""
+        self.calls: Jobs = queue.SimpleQueue()
+        """For sync log entries: to other peers."""
+        self.applies: Jobs = queue.SimpleQueue()
+        """For apply command: to the application."""
+        self.timers = threading.Condition()
+        """Notified when the election deadline or the role changes."""
+        self.waiting = Waiting()
+        self.application: ApplicationLink | None = None
+        """The attachment in force; the owner's."""
+
+
+class Perform:
+    """The engine's world (engine.Ports), in the owner's thread: each method fills a queue and returns."""
+
+    def __init__(self, queues: Queues, transport: Transport, note: Note, failed: Callable[[str], None]) -> None:
+        self._queues = queues
+        self._transport = transport
+        self.note = note
+        self.failed = failed
+
+    def write(self, persist: Persist) -> None:
+        self._queues.writes.put(persist)
+
+    def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
+        queues, transport = self._queues, self._transport
+        method = _METHODS[type(envelope.message)]
+
+        def ended(data: bytes | None) -> None:
+            queues.inbox.put(lambda engine: engine.call_ended(rpc_id, envelope.to, _decoded(data)))
+
+        queues.calls.put(lambda: transport.call(envelope.to, method, encode_envelope(envelope), ended))
+
+    def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
+        self._queues.waiting.resolve(request_id, envelope)
+
+    def apply(self, call: ApplyCall) -> None:
+        queues, link = self._queues, self._queues.application
+        if link is None:  # it has gone a moment ago; the engine is about to hear of it
+            return
+
+        def ended(data: bytes | None) -> None:
+            queues.inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
+
+        queues.applies.put(lambda: link.apply(call.request, ended))
+
+    def term_lost(self, news: exchange.TermLost) -> None:
+        link = self._queues.application
+        if link is not None:
+            self._queues.applies.put(lambda: link.term_lost(news))
+
+    def report_chains(self, to: MemberId, report: ChainReport) -> None:
+        data, transport = CHAIN_REPORT.encode(report), self._transport
+        self._queues.calls.put(lambda: transport.call(to, "report_chains", data, _ignore))
+
+    def proposal_ended(self, proposal_id: int, answer: exchange.ProposeAnswer) -> None:
+        self._queues.waiting.resolve(proposal_id, answer)
+
+    def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
+        self._queues.waiting.resolve(read_id, answer)
+
+    def timers_changed(self) -> None:
+        with self._queues.timers:
+            self._queues.timers.notify_all()
+
+
+def _decoded(data: bytes | None) -> Envelope | None:
+    """The reply in these bytes. What is no message counts as no answer."""
+    if data is None:
+        return None
+    try:
+        return decode_envelope(data)
+    except CodecError:
+        return None
+
+
+def _decoded_apply_answer(data: bytes | None) -> exchange.ApplyAnswer | None:
+    if data is None:
+        return None
+    try:
+        return exchange.APPLY_ANSWER.decode(data)
+    except Malformed:
+        return None
+
+
+def _ignore(data: bytes | None) -> None:
+    """Nobody waits for this call's end."""
