@@ -50,7 +50,7 @@ class Figure:
         return "" if self.at_least is None else f"at least {self.at_least:g}"
 
     def __str__(self) -> str:
-        number = "-" if self.value is None else f"{self.value:,.0f}" if self.value >= 1000 else f"{self.value:.3g}"
+        number = "-" if self.value is None else f"{self.value:,.0f}" if self.value >= 100 else f"{self.value:.3g}"
         return f"{number} {self.unit}".rstrip()
 
 

@@ -14,7 +14,6 @@ import gc
 import itertools
 import logging
 import os
-import sys
 import time
 from functools import partial
 from typing import Any, Final
@@ -41,6 +40,7 @@ from raft_actors.application.requests import (
 from raft_actors.application.settings import decode_settings
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.names import NAMESPACE
+from raft_actors.process import prefer_this_process
 
 LOG: Final = logging.getLogger("raft_actors.application")
 
@@ -50,8 +50,6 @@ PEER_TIMEOUT_S: Final = 2.0
 """How long the co-located peer may take to answer an attach."""
 ATTACH_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to attach."""
-SWITCH_INTERVAL_S: Final = 0.0005
-"""Ray's threads and the loop hand over often: an answer must not wait 5 ms for the interpreter."""
 EXPIRE_S: Final = 0.05
 """How late a deadline may be noticed."""
 
@@ -62,7 +60,7 @@ class ApplicationActor:
     """One member's state machine and its callers. All methods are coroutines on one loop."""
 
     def __init__(self, group: str, member_id: MemberId, machine: MachineSource) -> None:
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        prefer_this_process()
         self._group = group
         self._member_id = member_id
         self._machine = machine

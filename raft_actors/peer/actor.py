@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,14 +27,12 @@ from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
 from raft_actors.peer.peer import Peer, PeerOptions
 from raft_actors.peer.transport import RayTransport
+from raft_actors.process import prefer_this_process
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
 
 LOG: Final = logging.getLogger("raft_actors.peer")
-
-SWITCH_INTERVAL_S: Final = 0.0005
-"""Threads hand over often: the owner must not wait 5 ms for a thread that encodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ class RayPeer:
     """The methods of the actor; `RaftPeer` below gives them their concurrency groups."""
 
     def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        prefer_this_process()
         self._member = options.member_id
         self._peer = Peer(options, _Node(options, place))
         session = ray.get_runtime_context().get_session_name()

@@ -64,6 +64,8 @@ PENDING_CALLS_MAX = 64
 """Calls that Ray may hold for one target, per kind (also `max_pending_calls` of the actor handles)."""
 STATE_CHECK_INTERVAL_MS = 1000
 """How often the whole state is checked, beside the constant-time check after every step."""
+STATE_CHECK_ENTRIES = 1024
+"""How much of the log that check looks at: a long log must not stall its owner."""
 REPORT_INTERVAL_MS = 1000
 """How often chains that are not agreed yet are reported to the leader."""
 HOLD_OFF_TIMEOUTS = 3
@@ -213,7 +215,7 @@ class Engine:
             )
         if now_ms - self._checked_ms >= STATE_CHECK_INTERVAL_MS:
             self._checked_ms = now_ms
-            check_state(self.state)
+            check_state(self.state, entries_max=STATE_CHECK_ENTRIES)
         if now_ms - self._reported_ms >= REPORT_INTERVAL_MS:
             self._reported_ms = now_ms
             self.chains.report()

@@ -39,6 +39,10 @@ class TestFigures:
         figures = [Figure(name="ratio", value=7.25, at_most=6.5), Figure(name="puts", value=12345.6, unit="/s")]
         assert table(figures).splitlines() == ["ratio  7.25       at most 6.5  MISSED", "puts   12,346 /s"]
 
+    @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (6.504, "6.5"), (999.6, "1,000"), (12345.6, "12,346")])
+    def test_a_number_is_readable_at_every_size(self, value: float, text: str) -> None:
+        assert str(Figure(name="n", value=value)) == text
+
     def test_a_markdown_row_holds_what_was_measured_and_where(self) -> None:
         row = markdown_row("quick", [Figure(name="ratio", value=2.0, at_most=6.5)], {"cores": "2 cores"})
         assert row.endswith("| quick | ratio 2 (met) | 2 cores |")

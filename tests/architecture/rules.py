@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("raft_actors._version",),
     ("raft_actors.core.*",),
     ("raft_actors.faults.plan",),
-    ("raft_actors.errors", "raft_actors.names", "raft_actors.config", "raft_actors.codec"),
+    ("raft_actors.errors", "raft_actors.names", "raft_actors.process", "raft_actors.config", "raft_actors.codec"),
     ("raft_actors.storage.*",),
     ("raft_actors.application.*",),
     ("raft_actors.recording.*",),

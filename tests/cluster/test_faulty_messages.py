@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ import kv
 from raft_actors.application.exchange import ATTACH, PROPOSE, READ, Propose, Read
 from raft_actors.application.frames import ClientId, Frame
 from raft_actors.application.packing import Malformed
+from raft_actors.application.pipe import Kind, door_address, encode_frame
 from raft_actors.application.requests import ANSWERS, QUERY, SUBMIT, Attempt, Done, Query, Submit
 from raft_actors.cluster.group import MemberStatus
 from raft_actors.codec import Hello, decode_genesis, encode_envelope, encode_genesis, encode_hello
@@ -165,16 +168,29 @@ class TestPeers:
         assert "belongs to another cluster already" in said[0]
         assert "no genesis record" in said[1]
 
-    def test_an_application_that_talks_nonsense(self) -> None:
-        peer = actor(peer_name)
-        refs = [getattr(peer, method).remote(b"noise") for method in ("propose", "read", "attached")]
-        assert not any(answers([*refs, peer.attach.remote(b"noise", None)]))
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b"noise that is no frame at all",
+            struct.pack("<IBQ", 2**32 - 1, Kind.ATTACH, 0),
+            struct.pack("<IBQ", 0, 77, 0),
+            encode_frame(Kind.ATTACH, 0, b"noise"),
+            encode_frame(Kind.PROPOSE, 1, b""),
+            encode_frame(Kind.APPLY, 1, b"what only a peer says"),
+        ],
+    )
+    def test_an_application_that_talks_nonsense_is_hung_up_on(self, said: bytes) -> None:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.settimeout(10.0)
+            stranger.connect(door_address(ray.get_runtime_context().get_session_name(), NAME, MemberId(0)))
+            stranger.sendall(said)
+            assert stranger.recv(1) == b"", "the peer must hang up"
 
 
 class TestServers:
-    """The application actors take bytes from clients and from their peer."""
+    """The application actors take bytes from clients: what is none of theirs is refused at the caller."""
 
-    @pytest.mark.parametrize("method", ["submit", "query", "apply", "term_lost"])
+    @pytest.mark.parametrize("method", ["submit", "query"])
     def test_malformed(self, method: str) -> None:
         server, garbage = actor(server_name), [*malformed(), PROPOSE.encode(Propose(data=b"x")), READ.encode(Read())]
         assert answers([getattr(server, method).remote(data) for data in garbage]) == [None] * len(garbage)

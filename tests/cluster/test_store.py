@@ -163,9 +163,11 @@ class TestServers:
         def told() -> bool:
             leads = leader().id
             other = store.servers[(leads + 1) % 3]
-            with pytest.raises(kv.KVError) as refusal:
+            try:
                 ray.get(other.put.remote("x", 1), timeout=10)
-            return f"ask server {leads}" in str(refusal.value) and refusal.value.outcome == "not_done"
+            except kv.KVError as refusal:
+                return f"ask server {leads}" in str(refusal) and refusal.outcome == "not_done"
+            return False  # it has come to lead meanwhile
 
         eventually(told)
 
@@ -211,7 +213,7 @@ class TestFailures:
     def load(self, store: kv.Client, key: str) -> Load:
         return Load(lambda label: store.append(key, [label], timeout_s=SLOW_S), threads=8)
 
-    @pytest.mark.parametrize("turn", range(1, int(os.environ.get("TURNS", "2")) + 1))
+    @pytest.mark.parametrize("turn", [1, 2])
     def test_the_leader_is_killed_under_load(self, store: kv.Client, turn: int) -> None:
         load = self.load(store, f"killed {turn}")
         with load:

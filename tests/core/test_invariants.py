@@ -140,7 +140,7 @@ BREAKS: dict[str, tuple[Callable[[], Peer], Callable[[Peer], object], str]] = {
             entries(p, *((position, entry(1, position)) for position in range(3))),
             setattr(p.state.log, "_size_bytes", 2 * entry(1, 1).size_bytes),
         ),
-        "the log starts at",
+        "says that it is",
     ),
     "byte count": (some_follower, lambda p: setattr(p.state.log, "_size_bytes", 1), "byte count is off"),
     "leader without leading": (some_leader, lambda p: state(p, leading=None), "LEADER.* and leading=None"),
