@@ -232,7 +232,7 @@ def doctor(common: Common) -> None:
     for trouble in found.troubles:
         say(f"TROUBLE {trouble}")
     if found.troubles:
-        raise click.ClickException(f"{len(found.troubles)} thing(s) wrong")
+        raise click.ClickException(f"troubles found: {len(found.troubles)}")
     say("nothing wrong was found")
 
 

@@ -198,6 +198,8 @@ def _examine_members(found: Findings) -> None:
 def member_troubles(row: dict[str, Any]) -> list[str]:
     """What is wrong with one member, as sentences."""
     troubles = []
+    if row["state"] == "unreachable":
+        return [f"member {row['member']}: its peer does not answer; see `ray status`"]
     if row["state"] != "running":
         troubles.append(f"it is {row['state']}" + (f": {row['error']}" if row["error"] else ""))
     elif row["data"] is None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from kv.app.load import INPUT_FORMATS, Item, input_format_of, put_all, read_items
+from kv.app.load import INPUT_FORMATS, input_format_of, put_all, read_items
 from kv.app.options import Common, command_options, first_line, say
 from kv.app.render import CELL_CHARACTERS_MAX, document_text, rows_text, value_text
 from kv.commands import SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX
@@ -168,15 +168,15 @@ def _opened(file: str) -> AbstractContextManager[BinaryIO]:
 
 
 @contextmanager
-def _progress(source: BinaryIO, file: str) -> Iterator[Callable[[Item], None]]:
+def _progress(source: BinaryIO, file: str) -> Iterator[Callable[[int], None]]:
     """A bar over the file's bytes; without their number, as in a pipe, one line."""
     size_bytes = os.fstat(source.fileno()).st_size if file != "-" else 0
     if not size_bytes:
-        say(f"loading {file}")
+        say("loading stdin" if file == "-" else f"loading {file}")
         yield lambda _: None
         return
     with click.progressbar(range(size_bytes), label=f"loading {file}", file=sys.stderr) as bar:
-        yield lambda item: bar.update(item.size_bytes)
+        yield bar.update
 
 
 COMMANDS: Final = (append, delete, get, load, put, scan)

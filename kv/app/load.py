@@ -1,4 +1,4 @@
-"""Loading a file into the store: lines in, pipelined puts out, and the truth about what was written.
+"""Loading a file into the store: lines in, batches of puts out, and the truth about what was written.
 
 Here:   the three input formats, `put_all`, `LoadStopped`.
 Never:  files by name, terminals (cli.py).
@@ -11,13 +11,13 @@ from __future__ import annotations
 import csv
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO, Final, Protocol
 
-from kv.errors import KVError
+from kv.errors import KVError, StoreRefusal
 from raft_actors.errors import RaftActorsError
 
 INPUT_FORMATS: Final = ("csv", "jsonl", "text")
@@ -25,9 +25,11 @@ SUFFIXES: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt":
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Far above what a store takes as one key and value, however a format quotes them; bounds what is read at once."""
-OPEN_COUNT_MAX: Final = 1024
-OPEN_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Puts under way at a time: enough to fill batches, a quarter of what a client or a leader holds."""
+BATCH_COUNT_MAX: Final = 500
+BATCH_BYTES_MAX: Final = 1024 * 1024
+"""Keys and bytes in one put_many. Larger ones save no more calls, and hold up what others write."""
+OPEN_MAX: Final = 4
+"""Batches under way at a time: the next ones are on their way while the first is being written."""
 
 
 class BadLine(RaftActorsError, ValueError):
@@ -53,7 +55,11 @@ class Item:
 class Store(Protocol):
     """What loading needs of a client."""
 
-    def submit_put(self, key: str, value: object, *, timeout_s: float | None = None) -> Future[int]: ...
+    def put(self, key: str, value: object, *, timeout_s: float | None = None) -> int: ...
+
+    def submit_put_many(
+        self, values: Mapping[str, object], *, timeout_s: float | None = None
+    ) -> Future[dict[str, int]]: ...
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -157,95 +163,124 @@ def _why(failure: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    item: Item
-    future: Future[int]
+    batch: dict[str, Item]
+    future: Future[dict[str, int]]
 
 
 class _Pipeline:
-    """Puts under way, oldest first, and how those before them ended."""
+    """A batch being filled, those under way, oldest first, and how those before them ended."""
 
-    def __init__(self, store: Store, timeout_s: float | None, written: Callable[[Item], None]) -> None:
+    def __init__(self, store: Store, timeout_s: float | None, written: Callable[[int], None]) -> None:
         self._store = store
         self._timeout_s = timeout_s
-        self._written = written
+        self._tell_written = written
+        self._batch: dict[str, Item] = {}
+        self._batch_bytes = 0
         self._open: deque[_Open] = deque()
         self._open_keys: set[str] = set()
-        self._open_bytes = 0
         self.counts = {"written": 0, "unknown": 0, "not_written": 0}
         self.failure: str | None = None
         """The first one, with its place."""
 
     def put(self, item: Item) -> None:
-        """Begin one more, when there is room. A key's puts are never under way together: the last line shall win."""
-        while self._open and (
-            len(self._open) >= OPEN_COUNT_MAX
-            or self._open_bytes + item.size_bytes > OPEN_BYTES_MAX
-            or item.key in self._open_keys
-        ):
+        """Take one more. A key is never in two batches that are under way: of its lines, the last one shall win."""
+        full = len(self._batch) >= BATCH_COUNT_MAX or self._batch_bytes + item.size_bytes > BATCH_BYTES_MAX
+        if full or item.key in self._batch:
+            self._send()
+        while item.key in self._open_keys:
             self._finish_oldest()
-        if self.failure is not None:
-            return
-        try:
-            future = self._store.submit_put(item.key, item.value, timeout_s=self._timeout_s)
-        except KVError as refusal:
-            self._fail(item, refusal)
-            return
-        self._open.append(_Open(item, future))
-        self._open_keys.add(item.key)
-        self._open_bytes += item.size_bytes
+        self._batch[item.key] = item
+        self._batch_bytes += item.size_bytes
 
     def finish(self) -> None:
-        """Wait for all: each ends by its timeout."""
+        """Send what was taken and wait for all: each ends by its timeout."""
+        self._send()
         while self._open:
             self._finish_oldest()
 
     def give_up(self) -> None:
         """Wait for none: how they end is not known."""
-        self.counts["unknown"] += len(self._open)
-        self._open.clear()
+        self.counts["unknown"] += sum(len(each.batch) for each in self._open)
+
+    def _send(self) -> None:
+        while len(self._open) >= OPEN_MAX:
+            self._finish_oldest()
+        batch, self._batch, self._batch_bytes = self._batch, {}, 0
+        if not batch or self.failure is not None:
+            return
+        values = {key: item.value for key, item in batch.items()}
+        try:
+            future = self._store.submit_put_many(values, timeout_s=self._timeout_s)
+        except KVError:
+            self._one_by_one(batch)
+            return
+        self._open.append(_Open(batch, future))
+        self._open_keys.update(batch)
 
     def _finish_oldest(self) -> None:
         oldest = self._open[0]
         failure = oldest.future.exception()
         self._open.popleft()
-        self._open_keys.discard(oldest.item.key)
-        self._open_bytes -= oldest.item.size_bytes
-        if failure is None:
-            self.counts["written"] += 1
-            self._written(oldest.item)
-        elif isinstance(failure, KVError):
-            self._fail(oldest.item, failure)
-        else:
-            raise failure
+        items = list(oldest.batch.values())
+        match failure:
+            case None:
+                self._written(items)
+            case StoreRefusal():
+                self._one_by_one(oldest.batch)
+            case KVError():
+                self._failed(items, failure)
+            case _:
+                raise failure
+        self._open_keys.difference_update(oldest.batch)
 
-    def _fail(self, item: Item, failure: KVError) -> None:
-        self.counts["unknown" if failure.outcome == "unknown" else "not_written"] += 1
-        self.failure = self.failure or f"{item.place}: {failure}"
+    def _one_by_one(self, batch: Mapping[str, Item]) -> None:
+        """The store took nothing of the batch because of one of its lines: find out which."""
+        for item in batch.values():
+            if self.failure is not None:
+                return
+            try:
+                self._store.put(item.key, item.value, timeout_s=self._timeout_s)
+            except KVError as refusal:
+                self._failed([item], refusal)
+            except KeyboardInterrupt:
+                self.counts["unknown"] += 1
+                raise
+            else:
+                self._written([item])
+
+    def _written(self, items: Sequence[Item]) -> None:
+        self.counts["written"] += len(items)
+        self._tell_written(sum(item.size_bytes for item in items))
+
+    def _failed(self, items: Sequence[Item], failure: KVError) -> None:
+        self.counts["unknown" if failure.outcome == "unknown" else "not_written"] += len(items)
+        self.failure = self.failure or f"{items[0].place}: {failure}"
 
 
 def put_all(
-    store: Store, items: Iterable[Item], *, timeout_s: float | None = None, written: Callable[[Item], None]
+    store: Store, items: Iterable[Item], *, timeout_s: float | None = None, written: Callable[[int], None]
 ) -> int:
     """Put all items, many at a time, in their order for each key; how many there were.
 
-    `written` is told of each that was acknowledged. Raises `LoadStopped` at the first bad line, the first put without
-    success and at Ctrl-C, after the puts under way ended (at Ctrl-C at once).
+    `written` is told how many bytes of the file were acknowledged. Raises `LoadStopped` at the first bad line, the
+    first put without success and at Ctrl-C, after what was under way ended (at Ctrl-C at once).
     """
     pipeline = _Pipeline(store, timeout_s, written)
+    bad: BadLine | None = None
     try:
-        for item in items:
-            pipeline.put(item)
-            if pipeline.failure is not None:
-                break
+        try:
+            for item in items:
+                pipeline.put(item)
+                if pipeline.failure is not None:
+                    break
+        except BadLine as found:
+            bad = found
         pipeline.finish()
-    except BadLine as bad:
-        pipeline.finish()
-        raise _stopped("; ".join(filter(None, (str(bad), pipeline.failure))), pipeline) from bad
     except KeyboardInterrupt:
         pipeline.give_up()
         raise _stopped("interrupted", pipeline) from None
-    if pipeline.failure is not None:
-        raise _stopped(pipeline.failure, pipeline)
+    if bad is not None or pipeline.failure is not None:
+        raise _stopped("; ".join(filter(None, (str(bad or ""), pipeline.failure))), pipeline) from bad
     return pipeline.counts["written"]
 
 

@@ -189,7 +189,7 @@ class ApplicationActor:
     def peer_gone(self) -> None:
         """The co-located peer is gone: whoever waits for it is told."""
         self._link = None
-        self._error = "its peer is gone"
+        self._error = self._error or "its peer is gone"  # what went wrong before says more
         if self._host is not None and self._host.stopped is None and self._host.epoch is not None:
             self._host.detach()
             self._deliver()
@@ -261,10 +261,10 @@ class ApplicationActor:
 
     def _ask_read_index(self) -> asyncio.Future[exchange.ReadAnswer | None]:
         future: asyncio.Future[exchange.ReadAnswer | None] = asyncio.get_running_loop().create_future()
-        if self._link is None:
-            future.set_result(exchange.NotLeader(leader=None))
+        if self._link is None or self._host is None or self._host.epoch is None:
+            future.set_result(exchange.NotLeader(leader=None))  # not attached: nobody would answer
         else:
-            self._link.read(lambda data: _settle(future, None if data is None else exchange.READ_ANSWER.decode(data)))
+            self._link.read(lambda answer: _settle(future, answer))
         future.add_done_callback(self._read_index_known)
         return future
 
@@ -315,8 +315,8 @@ class ApplicationActor:
         while host is not None and link is not None and (proposal := host.next_proposal()) is not None:
             link.propose(proposal.data, partial(self._proposal_ended, host, proposal.proposal_id))
 
-    def _proposal_ended(self, host: ApplicationHost, proposal_id: int, data: bytes | None) -> None:
-        host.proposal_answered(proposal_id, None if data is None else exchange.PROPOSE_ANSWER.decode(data))
+    def _proposal_ended(self, host: ApplicationHost, proposal_id: int, answer: exchange.ProposeAnswer | None) -> None:
+        host.proposal_answered(proposal_id, answer)
         self._pump_proposals()
         self._deliver()
 

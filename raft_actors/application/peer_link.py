@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
@@ -20,8 +20,7 @@ from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_fr
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred of Linux: pid, uid, gid."""
 
-Ended = Callable[[bytes | None], None]
-"""Called once, with the payload of the answer, or with None when there is none or the connection ended."""
+T = TypeVar("T")
 
 
 class Application(Protocol):
@@ -51,7 +50,8 @@ class PeerLink(asyncio.Protocol):
         self._application = application
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, Ended] = {}
+        self._proposals: dict[int, Callable[[exchange.ProposeAnswer | None], None]] = {}
+        self._reads: dict[int, Callable[[exchange.ReadAnswer | None], None]] = {}
         self._last_number = 0
         self.gone = asyncio.Event()
 
@@ -74,13 +74,19 @@ class PeerLink(asyncio.Protocol):
         """Attach; `peer_attached` follows."""
         self._write(Kind.ATTACH, 0, exchange.ATTACH.encode(request))
 
-    def propose(self, data: bytes, ended: Ended) -> None:
-        """Put one entry into the log."""
-        self._ask(Kind.PROPOSE, exchange.PROPOSE.encode(exchange.Propose(data=data)), ended)
+    def propose(self, data: bytes, ended: Callable[[exchange.ProposeAnswer | None], None]) -> None:
+        """Put one entry into the log. `ended` is called once; with None when nobody knows, or the connection ended."""
+        if self.gone.is_set():
+            ended(None)
+        else:
+            self._proposals[self._ask(Kind.PROPOSE, exchange.PROPOSE.encode(exchange.Propose(data=data)))] = ended
 
-    def read(self, ended: Ended) -> None:
-        """Ask from which index on a state is new enough."""
-        self._ask(Kind.READ, exchange.READ.encode(exchange.Read()), ended)
+    def read(self, ended: Callable[[exchange.ReadAnswer | None], None]) -> None:
+        """Ask from which index on a state is new enough. `ended` is called once; with None when that is not known."""
+        if self.gone.is_set():
+            ended(None)
+        else:
+            self._reads[self._ask(Kind.READ, exchange.READ.encode(exchange.Read()))] = ended
 
     def close(self) -> None:
         """End the connection."""
@@ -106,19 +112,20 @@ class PeerLink(asyncio.Protocol):
         """asyncio: the peer's process ended, or one side closed."""
         self.gone.set()
         self._application.peer_gone()  # first, so that what ends below is not tried again here
-        waiting, self._waiting = self._waiting, {}
-        for ended in waiting.values():
-            ended(None)
+        proposals, self._proposals = self._proposals, {}
+        for proposal_ended in proposals.values():
+            proposal_ended(None)
+        reads, self._reads = self._reads, {}
+        for read_ended in reads.values():
+            read_ended(None)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _ask(self, kind: Kind, payload: bytes, ended: Ended) -> None:
-        if self.gone.is_set():
-            ended(None)
-            return
+    def _ask(self, kind: Kind, payload: bytes) -> int:
+        """Send a question; the number that its answer will carry."""
         self._last_number += 1
-        self._waiting[self._last_number] = ended
         self._write(kind, self._last_number, payload)
+        return self._last_number
 
     def _write(self, kind: Kind, number: int, payload: bytes) -> None:
         if self._transport is not None:
@@ -135,9 +142,18 @@ class PeerLink(asyncio.Protocol):
                     self.close()  # the two do not agree on who is attached: begin again
             case Kind.TERM_LOST:
                 self._application.peer_lost_term(exchange.TERM_LOST.decode(frame.payload))
-            case Kind.PROPOSE_ANSWER | Kind.READ_ANSWER:
-                ended = self._waiting.pop(frame.number, None)
-                if ended is not None:
-                    ended(frame.payload or None)
+            case Kind.PROPOSE_ANSWER:  # read before anyone is told: who gets a malformed answer waits for the end
+                started = exchange.PROPOSE_ANSWER.decode(frame.payload) if frame.payload else None
+                _end(self._proposals, frame.number, started)
+            case Kind.READ_ANSWER:
+                read = exchange.READ_ANSWER.decode(frame.payload) if frame.payload else None
+                _end(self._reads, frame.number, read)
             case _:
                 raise Malformed(f"a peer does not send {frame.kind.name}")
+
+
+def _end(waiting: dict[int, Callable[[T], None]], number: int, answer: T) -> None:
+    """Tell who waits for this number, if anybody does."""
+    ended = waiting.pop(number, None)
+    if ended is not None:
+        ended(answer)

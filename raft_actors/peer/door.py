@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from typing import Final, Protocol
 
 from raft_actors.application import exchange
@@ -21,8 +22,8 @@ from raft_actors.application.packing import Malformed
 from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
 from raft_actors.peer.links import ApplicationLink, Done
 
-BIND_RETRY_S: Final = 0.1
-"""Between attempts to bind: a predecessor that is just ending still holds the name."""
+RETRY_S: Final = 0.1
+"""Between attempts to bind, as a predecessor that is just ending still holds the name; and to accept."""
 ACCEPT_WAIT_S: Final = 0.5
 """How late the end of the door may be noticed."""
 WRITE_TIMEOUT_S: Final = 5.0
@@ -74,10 +75,13 @@ class ApplicationDoor:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """End the connections and the threads."""
+        deadline_s = time.monotonic() + timeout_s
         self._closed.set()
+        self._thread.join(timeout_s)  # first: after that no connection is added
         for connection in self._connections:
             connection.close()
-        self._thread.join(timeout_s)
+        for connection in self._connections:
+            connection.join(max(0.0, deadline_s - time.monotonic()))
 
     def _listen(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -86,14 +90,18 @@ class ApplicationDoor:
                     listener.bind(self._address)
                     break
                 except OSError:
-                    self._closed.wait(BIND_RETRY_S)
+                    self._closed.wait(RETRY_S)
             if self._closed.is_set():
                 return
             listener.listen(CONNECTIONS_MAX)
             listener.settimeout(ACCEPT_WAIT_S)
             while not self._closed.is_set():
-                with contextlib.suppress(TimeoutError):
+                try:
                     self._accept(listener.accept()[0])
+                except TimeoutError:
+                    continue
+                except OSError:  # no descriptor left, or the other one went away: without a door there is no service
+                    self._closed.wait(RETRY_S)
 
     def _accept(self, connection: socket.socket) -> None:
         self._connections = [each for each in self._connections if not each.closed]
@@ -155,6 +163,10 @@ class ApplicationConnection:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the reader thread, after `close`."""
+        self._thread.join(timeout_s)
+
     def _write(self, kind: Kind, number: int, payload: bytes) -> None:
         try:
             self._socket.sendall(encode_frame(kind, number, payload))
@@ -194,6 +206,7 @@ class ApplicationConnection:
                 if refusal is not None:
                     self._write(Kind.ATTACH_ANSWER, 0, exchange.ATTACH_ANSWER.encode(refusal))
             case Kind.APPLY_ANSWER:
+                exchange.APPLY_ANSWER.decode(frame.payload)  # a malformed one ends the connection: both begin again
                 with self._lock:
                     done = self._calls.pop(frame.number, None)
                 if done is not None:

@@ -24,6 +24,7 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 from raft_actors.application import exchange
+from raft_actors.application.packing import TEXT_CHARS_MAX
 from raft_actors.codec import CodecError, Hello, decode_genesis, decode_hello, encode_genesis, encode_hello
 from raft_actors.config import RaftConfig
 from raft_actors.core import State
@@ -124,6 +125,8 @@ class Peer:
         """Guards the life (the fields above), never an operation of the running peer."""
         self._leave = threading.Event()
         self._kill_done = threading.Event()
+        self._stopping: threading.Thread | None = None
+        """Ends what a failure left running."""
         self._bring_up = threading.Thread(target=self._bring_up_run, name="bring-up", daemon=True)
         self._bring_up.start()
 
@@ -215,6 +218,8 @@ class Peer:
                 return None if same else f"member {self._options.member_id} belongs to another cluster already"
             if self._state is not PeerState.UNINITIALISED or self._storage is None or self._incarnation is None:
                 return f"member {self._options.member_id} is {self._state.value}"
+            if self._leave.is_set():
+                return f"member {self._options.member_id} is being killed"
             line = genesis.configuration.find(self._options.member_id)
             if genesis.group != self._options.group or line is None:
                 return f"the record is of group {genesis.group!r} and does not name member {self._options.member_id}"
@@ -239,8 +244,11 @@ class Peer:
                 return
             self._error = why
             self._enter(PeerState.FAILED)
-        self.journal.note("error", {"why": why}, level=logging.ERROR)
-        threading.Thread(target=self._stop_after_failure, args=(why, cause), name="stop", daemon=True).start()
+            self.journal.note("error", {"why": why}, level=logging.ERROR)
+            self._stopping = threading.Thread(
+                target=self._stop_after_failure, args=(why, cause), name="stop", daemon=True
+            )
+            self._stopping.start()
 
     def _stop_after_failure(self, why: str, cause: BaseException | None) -> None:
         if isinstance(cause, StorageFailed):
@@ -265,11 +273,15 @@ class Peer:
             first = not self._leave.is_set()
             self._leave.set()
         if not first:
-            self._kill_done.wait(timeout_s)
+            if not self._kill_done.wait(timeout_s):
+                late = f"member {self._options.member_id}: kill: did not end within {timeout_s:.1f} s; call it again"
+                raise PeerFailed(late, failures=[late])
         else:
             deadline_s = time.monotonic() + timeout_s
             self._stop_runtime(timeout_s)
             self._bring_up.join(max(0.1, deadline_s - time.monotonic()))
+            if self._stopping is not None:  # it may be at work, and uses the storage
+                self._stopping.join(max(0.1, deadline_s - time.monotonic()))
             self._close_storage()
             with self._lock:
                 self._enter(PeerState.KILLED)
@@ -349,12 +361,16 @@ class Peer:
         runtime = self._runtime
         if runtime is not None:
             runtime.begin_propose(data, link, number)
+        else:
+            link.close()  # it is not attached, and would wait for an answer that nobody gives
 
     def application_reads(self, link: ApplicationLink, number: int) -> None:
         """The co-located application reads (door.Host)."""
         runtime = self._runtime
         if runtime is not None:
             runtime.begin_read(link, number, ASK_TIMEOUT_MS)
+        else:
+            link.close()
 
     def application_gone(self, link: ApplicationLink) -> None:
         """The co-located application is gone (door.Host)."""
@@ -430,9 +446,8 @@ class Peer:
 
     def _why_not_running(self) -> str:
         with self._lock:
-            return f"member {self._options.member_id} is {self._state.value}" + (
-                f": {self._error}" if self._error else ""
-            )
+            why = f": {self._error}" if self._error else ""
+            return f"member {self._options.member_id} is {self._state.value}{why}"[:TEXT_CHARS_MAX]
 
 
 def _running_row(engine: Engine) -> dict[str, Any]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 
 import pytest
 
-from kv.app.load import LINE_BYTES_MAX, OPEN_COUNT_MAX, BadLine, Item, LoadStopped, Store, put_all, read_items
-from kv.errors import KeyTooLarge, NoQuorum, Timeout
+from kv.app.load import (
+    BATCH_BYTES_MAX,
+    BATCH_COUNT_MAX,
+    LINE_BYTES_MAX,
+    OPEN_MAX,
+    BadLine,
+    Item,
+    LoadStopped,
+    Store,
+    put_all,
+    read_items,
+)
+from kv.errors import BatchTooLarge, KeyTooLarge, KVError, NoQuorum, Timeout
 
 
 def pairs(text: str | bytes, input_format: str, **options: bool) -> list[tuple[str, object]]:
@@ -70,110 +81,153 @@ class TestFormats:
 
 
 class Remembers:
-    """A store that ends each put when `end` says so, and counts how many were open at a time."""
+    """A store that refuses what `end` names. Batches end when somebody waits for one of them, the newest first."""
 
-    def __init__(self, end: Callable[[str], BaseException | None] = lambda _: None, at_once: bool = True) -> None:
+    def __init__(self, end: Callable[[str], BaseException | None] = lambda _: None) -> None:
         self.values: dict[str, object] = {}
-        self.open: list[tuple[str, object, Future[int]]] = []
-        self.open_max = 0
+        self.open: list[Waited] = []
+        self.open_max = self.batches = 0
         self._end = end
-        self._at_once = at_once
 
-    def submit_put(self, key: str, value: object, *, timeout_s: float | None = None) -> Future[int]:
-        assert key not in [open_key for open_key, _, _ in self.open], f"two puts of {key} under way"
-        future: Future[int] = Waited(self)
-        self.open.append((key, value, future))
+    def submit_put_many(
+        self, values: Mapping[str, object], *, timeout_s: float | None = None
+    ) -> Future[dict[str, int]]:
+        under_way = {key for each in self.open for key in each.values}
+        assert not under_way & values.keys(), "a key is in two batches under way"
+        self.open.append(Waited(self, values))
         self.open_max = max(self.open_max, len(self.open))
-        if self._at_once:
-            self.end_all()
-        return future
+        self.batches += 1
+        return self.open[-1]
+
+    def put(self, key: str, value: object, *, timeout_s: float | None = None) -> int:
+        failure = self._end(key)
+        if failure is not None:
+            raise failure
+        self.values[key] = value
+        return 1
 
     def end_all(self) -> None:
         while self.open:
-            key, value, future = self.open.pop()  # the newest first: a store may answer in any order
-            failure = self._end(key)
+            batch = self.open.pop()
+            failure = next(filter(None, map(self._end, batch.values)), None)
             if failure is None:
-                self.values[key] = value
-                future.set_result(1)
+                self.values.update(batch.values)
+                batch.set_result(dict.fromkeys(batch.values, 1))
             else:
-                future.set_exception(failure)
+                batch.set_exception(failure)
 
 
-class Waited(Future[int]):
-    """Ends when somebody waits for it, so that nothing ends before it must."""
+class Waited(Future[dict[str, int]]):
+    """Ends when somebody waits, so that nothing ends before it must."""
 
-    def __init__(self, store: Remembers) -> None:
+    def __init__(self, store: Remembers, values: Mapping[str, object]) -> None:
         super().__init__()
         self._store = store
+        self.values = values
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         self._store.end_all()
         return super().exception(timeout)
 
 
-def items(*keys: str) -> Iterator[Item]:
+def items(*keys: str, size_bytes: int = 10) -> Iterator[Item]:
     for line, key in enumerate(keys, start=1):
-        yield Item(place=f"in:{line}", key=key, value=line, size_bytes=10)
+        yield Item(place=f"in:{line}", key=key, value=line, size_bytes=size_bytes)
 
 
 def load(store: Store, source: Iterator[Item]) -> int:
     return put_all(store, source, written=lambda _: None)
 
 
-class TestWriting:
-    def test_all_are_written_and_told(self) -> None:
-        store, told = Remembers(), []
-        assert put_all(store, items("a", "b"), written=lambda item: told.append(item.key)) == 2
-        assert (store.values, told) == ({"a": 1, "b": 2}, ["a", "b"])
+TOO_LARGE = KeyTooLarge.of(size_bytes=9, size_bytes_max=8)
 
-    def test_many_are_under_way_at_a_time_but_never_more_than_the_bound(self) -> None:
-        store = Remembers(at_once=False)
-        assert load(store, items(*(str(number) for number in range(3 * OPEN_COUNT_MAX)))) == 3 * OPEN_COUNT_MAX
-        assert store.open_max == OPEN_COUNT_MAX
+
+class TestWriting:
+    def test_all_are_written_and_their_bytes_told(self) -> None:
+        store, told = Remembers(), list[int]()
+        assert put_all(store, items("a", "b"), written=told.append) == 2
+        assert (store.values, sum(told)) == ({"a": 1, "b": 2}, 20)
+
+    def test_batches_are_under_way_together_but_never_more_than_the_bound(self) -> None:
+        store, count = Remembers(), 10 * OPEN_MAX * BATCH_COUNT_MAX
+        assert load(store, items(*map(str, range(count)))) == len(store.values) == count
+        assert (store.batches, store.open_max) == (10 * OPEN_MAX, OPEN_MAX)
+
+    def test_a_batch_is_bounded_in_bytes_too(self) -> None:
+        store = Remembers()
+        assert load(store, items("a", "b", "c", size_bytes=BATCH_BYTES_MAX // 2)) == 3
+        assert store.batches == 2
 
     def test_of_a_key_that_comes_twice_the_last_line_wins_whatever_the_order_of_answers(self) -> None:
-        store = Remembers(at_once=False)
-        assert load(store, items("a", "b", "a")) == 3
-        assert store.values == {"a": 3, "b": 2}
+        store = Remembers()
+        assert load(store, items("a", "b", "a", "c", "b", "a")) == 6
+        assert store.values == {"a": 6, "b": 5, "c": 4}
 
-    def test_a_put_that_the_store_refuses_stops_the_load_and_names_its_line(self) -> None:
-        refusal = KeyTooLarge.of(size_bytes=9, size_bytes_max=8)
-        store = Remembers(lambda key: refusal if key == "b" else None)
+    def test_a_refused_batch_is_put_line_by_line_until_the_one_to_blame(self) -> None:
+        store = Remembers(lambda key: TOO_LARGE if key == "b" else None)
         with pytest.raises(LoadStopped) as stopped:
             load(store, items("a", "b", "c"))
         assert str(stopped.value).startswith("in:2: the key has 9 bytes")
-        assert (stopped.value.written, stopped.value.not_written, stopped.value.unknown) == (2, 1, 0)
-        assert store.values == {"a": 1, "c": 3}, "what was under way has its end, and is counted"
+        assert (stopped.value.written, stopped.value.not_written, stopped.value.unknown) == (1, 1, 0)
+        assert store.values == {"a": 1}
 
     def test_a_refusal_before_anything_is_sent_names_its_line_too(self) -> None:
         class Refuses(Remembers):
-            def submit_put(self, key: str, value: object, *, timeout_s: float | None = None) -> Future[int]:
-                if key == "b":
-                    raise KeyTooLarge.of(size_bytes=9, size_bytes_max=8)
-                return super().submit_put(key, value)
+            def submit_put_many(
+                self, values: Mapping[str, object], *, timeout_s: float | None = None
+            ) -> Future[dict[str, int]]:
+                raise TOO_LARGE
 
-        with pytest.raises(LoadStopped, match=r"^in:2: the key .*\(written: 1, unknown: 0, not written: 1\)"):
-            load(Refuses(at_once=False), items("a", "b", "c"))
+        with pytest.raises(LoadStopped, match=r"^in:3: the key .*\(written: 2, unknown: 0, not written: 1\)"):
+            load(Refuses(lambda key: TOO_LARGE if key == "c" else None), items("a", "b", "c"))
 
-    def test_unknown_is_never_said_to_be_unwritten(self) -> None:
-        ends = {"a": Timeout("no answer"), "b": NoQuorum("no leader")}
-        with pytest.raises(LoadStopped, match=r"^in:1: no answer \(written: 1, unknown: 1, not written: 1\)"):
-            load(Remembers(ends.get, at_once=False), items("a", "b", "c"))
+    def test_a_batch_that_only_was_too_large_is_written_line_by_line(self) -> None:
+        class Refuses(Remembers):
+            def submit_put_many(
+                self, values: Mapping[str, object], *, timeout_s: float | None = None
+            ) -> Future[dict[str, int]]:
+                raise BatchTooLarge.of(size_bytes=9, size_bytes_max=8)
+
+        store = Refuses()
+        assert load(store, items("a", "b")) == 2
+        assert store.values == {"a": 1, "b": 2}
+
+    @pytest.mark.parametrize(
+        ("failure", "counts"),
+        [
+            (Timeout("no answer"), "written: 0, unknown: 2, not written: 0"),
+            (NoQuorum("no leader"), "written: 0, unknown: 0, not written: 2"),
+        ],
+    )
+    def test_unknown_is_never_said_to_be_unwritten(self, failure: KVError, counts: str) -> None:
+        with pytest.raises(LoadStopped, match=rf"^in:1: no .*\({counts}\)"):
+            load(Remembers(lambda _: failure), items("a", "b"))
+
+    def test_after_a_failure_nothing_more_is_begun(self) -> None:
+        store = Remembers(lambda _: NoQuorum("no leader"))
+        with pytest.raises(LoadStopped):
+            load(store, items(*map(str, range(100 * BATCH_COUNT_MAX))))
+        assert store.batches == OPEN_MAX
 
     def test_a_bad_line_ends_the_load_after_all_lines_before_it_were_written(self) -> None:
-        store = Remembers(at_once=False)
+        store = Remembers()
         source = read_items(io.BytesIO(b"a 1\nb 2\nbad\nc 3\n"), "text", "words.txt")
         with pytest.raises(LoadStopped, match=r"^words\.txt:3: expected .*\(written: 2, unknown: 0, not written: 0\)"):
             load(store, source)
         assert store.values == {"a": "1", "b": "2"}
 
+    def test_a_bad_line_does_not_hide_that_a_put_before_it_failed(self) -> None:
+        source = read_items(io.BytesIO(b"a 1\nbad\n"), "text", "in")
+        with pytest.raises(LoadStopped, match=r"^in:2: expected .*; in:1: no leader \("):
+            load(Remembers(lambda _: NoQuorum("no leader")), source)
+
     def test_ctrl_c_waits_for_nothing_and_says_what_is_not_known(self) -> None:
         def interrupted() -> Iterator[Item]:
-            yield from items("a", "b")
+            yield from items(*map(str, range(BATCH_COUNT_MAX + 1)))
             raise KeyboardInterrupt
 
-        with pytest.raises(LoadStopped, match=r"^interrupted \(written: 0, unknown: 2, not written: 0\)"):
-            load(Remembers(at_once=False), interrupted())
+        with pytest.raises(LoadStopped, match=r"^interrupted \(written: 0, unknown: 500, not written: 0\)"):
+            load(Remembers(), interrupted())
 
     def test_a_fault_of_ours_is_no_refusal(self) -> None:
         with pytest.raises(ZeroDivisionError):
