@@ -34,7 +34,8 @@ demo: $(STAMP) ## the main job: load data, kill the leader, restart everything, 
 	$(BIN)/raft-kv demo
 
 test: $(STAMP) ## all tests, those on a real Ray cluster too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m 'not cluster' --ignore=tests/cluster
+	$(BIN)/python -m pytest -m cluster
 
 test-floor: build/floor.txt ## all tests, with the oldest Ray that pyproject.toml permits
 	$(MAKE) test VENV=build/floor CONSTRAINTS=$<
@@ -47,7 +48,7 @@ verify: $(STAMP) ## lint, format, types, and all tests that need no Ray; writes 
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not cluster' --ignore=tests/cluster
+	$(BIN)/python -m pytest -q -n 2 -m 'not cluster' --ignore=tests/cluster
 
 fix: $(STAMP) ## what verify complains about and a tool can mend
 	$(BIN)/ruff check --fix

@@ -7,6 +7,7 @@ Never:  what keeps a group alive (raft_actors/cluster), single operations (kv/cl
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -70,7 +71,7 @@ def start(
         application=KVServer,
         settings=wanted.settings(),
         open_storage=FileStorage.open,
-        record_dir=record_dir,
+        record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
     )
     public = options.public()
     given = {

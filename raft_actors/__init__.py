@@ -25,7 +25,8 @@ if sys.platform == "win32":
 if TYPE_CHECKING:
     import analysis as analysis
     import kv as kv
-    from raft_actors.cluster.group import Group, connect, start
+    from raft_actors.application.exchange import NotLeader, ReadAt, Started
+    from raft_actors.cluster.group import Group, MemberStatus, connect, start
     from raft_actors.config import RaftConfig
     from raft_actors.errors import (
         ClientClosed,
@@ -71,9 +72,11 @@ __all__ = [
     "InvalidName",
     "LogDamaged",
     "LogFull",
+    "MemberStatus",
     "MemberStopped",
     "NewerFormat",
     "NoQuorum",
+    "NotLeader",
     "NotSupportedYet",
     "OperationError",
     "OptionsDiffer",
@@ -82,10 +85,12 @@ __all__ = [
     "RaftActorsError",
     "RaftConfig",
     "RayNotInitialised",
+    "ReadAt",
     "RefusedError",
     "SessionLost",
     "ShadowedPackage",
     "StartTimeout",
+    "Started",
     "StorageError",
     "StorageFailed",
     "Timeout",
@@ -106,6 +111,10 @@ _PACKAGES: Final = ("analysis", "kv")
 
 _MODULES: Final = {
     "Group": "raft_actors.cluster.group",
+    "MemberStatus": "raft_actors.cluster.group",
+    "NotLeader": "raft_actors.application.exchange",
+    "ReadAt": "raft_actors.application.exchange",
+    "Started": "raft_actors.application.exchange",
     "connect": "raft_actors.cluster.group",
     "start": "raft_actors.cluster.group",
     "RaftConfig": "raft_actors.config",

@@ -63,7 +63,7 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """The whole job; 0 if nothing was lost, else 1. Raises `RaftActorsError`s, ConnectionError for a wrong address."""
+    """The whole job; 0 if nothing was lost, else 1. Raises `RaftActorsError`s, `NoRay` for a wrong address."""
     record_dir = str(Path(options.record_dir).expanduser().absolute())
     words = library_words(options.keys)
     _say(f"{len(words):,} words of Python's standard library to be loaded")
@@ -249,7 +249,7 @@ def demo(context: click.Context, /, address: str | None, **sizes: Any) -> None:
     address = address or context.find_root().params.get("address")
     try:
         code = run_demo(DemoOptions(address=address, **sizes))
-    except (RaftActorsError, RayError, ConnectionError) as error:
+    except (RaftActorsError, RayError) as error:
         raise click.ClickException(str(error)) from error
     context.exit(code)
 

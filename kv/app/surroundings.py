@@ -19,6 +19,7 @@ from typing import Final
 import ray
 
 import kv
+from kv.app.options import connect_to_ray
 from raft_actors.errors import PeerFailed, UnknownGroup
 
 OBJECT_STORE_BYTES: Final = 100_000_000
@@ -33,21 +34,21 @@ TEMPORARY: Final = "/var/tmp"
 def ray_running(address: str | None) -> Iterator[None]:
     """The Ray that this process is connected to already, else the one at `address`, else one of our own meanwhile.
 
-    Raises ConnectionError when no Ray answers at `address`.
+    Raises `NoRay` when no Ray answers at `address`.
     """
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
-        ray.init(address=address, **quiet)
+        connect_to_ray(address)
     else:
         ray.init(
             address="local",  # never one that $RAY_ADDRESS happens to name
             num_cpus=RAY_CPUS,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
     try:
         yield

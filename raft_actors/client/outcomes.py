@@ -6,7 +6,7 @@ Never:  when an operation ends (engine.py), what the state machine refused (a re
 
 from __future__ import annotations
 
-from raft_actors.client.operation import Operation
+from raft_actors.client.operation import Kind, Operation
 from raft_actors.errors import (
     ClientClosed,
     LogFull,
@@ -33,6 +33,12 @@ def deadline_passed(operation: Operation, *, leader_known: bool) -> OperationErr
     if operation.final is not None:
         return operation.final(operation)
     if operation.can_still_happen:
+        if operation.kind is not Kind.COMMAND:
+            return Timeout(
+                f"no answer {within}: ask again, or check with `raft-kv status` that a majority runs",
+                outcome="unknown",
+                attempts=operation.attempts,
+            )
         return Timeout(
             f"no answer {within}, so it may have happened or not: read before you repeat it",
             outcome="unknown",

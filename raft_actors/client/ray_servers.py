@@ -76,7 +76,7 @@ class RayServers:
             reference = getattr(handle, method).remote(data)
         except PendingCallsLimitExceeded:
             return False
-        except (RayError, RuntimeError, ValueError, OSError) as failure:
+        except (RayError, RuntimeError, ValueError, TypeError, OSError) as failure:  # TypeError: of another version
             log.debug("group %s: calling server %s failed: %s", self._group, member_id, failure)
             self._stale(member_id, handle)
             done(None)  # nobody knows whether it was sent

@@ -72,7 +72,7 @@ def start(
         application=ApplicationActor,
         settings=settings,
         open_storage=storage,
-        record_dir=record_dir,
+        record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
     )
     public = options.public()
     named = {

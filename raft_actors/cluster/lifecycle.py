@@ -1,6 +1,6 @@
 """Starting, finding and stopping a group, from any driver, task or actor.
 
-Here:   `start_group`, `stop_group`, `restart_member`, `member_rows`, each with its deadline.
+Here:   `start_group`, `stop_group`, `group_options`, `member_rows`, each with its deadline.
 Never:  what keeps the group alive meanwhile (keeper.py).
 """
 
@@ -64,11 +64,7 @@ def start_group(options: GroupOptions, given: Mapping[str, Any], timeout_s: floa
     deadline_s = time.monotonic() + timeout_s
     keeper, existed = _keeper(options)
     running = _within(keeper.options.remote(), deadline_s, options.group)
-    if running["version"] != __version__:
-        raise VersionDiffers(
-            f"group {options.group!r} runs raft-actors {running['version']}, this process has {__version__}: use the "
-            "same version everywhere"
-        )
+    _check_version(options.group, running)
     lines = differences(given, running)
     if lines:
         raise OptionsDiffer(
@@ -136,15 +132,35 @@ def members_of(group: str) -> list[MemberId]:
 
 
 def group_options(group: str, timeout_s: float) -> dict[str, Any]:
-    """What the running group was started with. Raises `UnknownGroup`; without an answer of the keeper, empty."""
+    """What the running group was started with; empty when its keeper cannot be asked in time, though members run.
+
+    Raises `UnknownGroup`, `VersionDiffers`.
+    """
     require_ray()
-    keeper = _find(keeper_name(group))
-    if keeper is None:
-        if members_of(group):
-            return {}  # members run, and their keeper is not there at the moment
-        raise UnknownGroup(f"no group {group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`")
-    options: dict[str, Any] = _answer(keeper.options.remote(), timeout_s, {})
-    return options
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        keeper = _find(keeper_name(group))
+        if keeper is None and not members_of(group):
+            raise UnknownGroup(
+                f"no group {group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`"
+            )
+        left_s = deadline_s - time.monotonic()
+        options: dict[str, Any] = {}
+        if keeper is not None:
+            options = _answer(keeper.options.remote(), max(0.1, left_s), {})
+        if options or left_s <= 0:
+            if options:
+                _check_version(group, options)
+            return options
+        time.sleep(POLL_S)  # it is being restarted
+
+
+def _check_version(group: str, running: Mapping[str, Any]) -> None:
+    if running["version"] != __version__:
+        raise VersionDiffers(
+            f"group {group!r} runs raft-actors {running['version']}, this process has {__version__}: use the same "
+            "version everywhere"
+        )
 
 
 def groups() -> list[str]:
@@ -171,7 +187,7 @@ def member_rows(group: str, timeout_s: float = ASK_TIMEOUT_S) -> list[MemberRow]
     """Ask all members at once. Raises `UnknownGroup` when there is none."""
     members = members_of(group)
     if not members:
-        raise UnknownGroup(f"no group {group!r} runs on this Ray cluster; kv.start({group!r}) starts it")
+        raise UnknownGroup(f"no group {group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`")
     peers = {member_id: _begin(peer_name(group, member_id), "status") for member_id in members}
     servers = {member_id: _begin(server_name(group, member_id), "status") for member_id in members}
     refs = [ref for ref in [*peers.values(), *servers.values()] if ref is not None]

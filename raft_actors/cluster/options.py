@@ -47,6 +47,10 @@ class GroupOptions:
     def __post_init__(self) -> None:
         if type(self.members) is not int or not 1 <= self.members <= MEMBERS_MAX:
             raise ConfigError(f"members={self.members!r} must be a whole number from 1 to {MEMBERS_MAX}")
+        if self.data_dir is not None and not self.data_dir.startswith(("/", "~", "$")):
+            raise ConfigError(
+                f"data_dir={self.data_dir!r} means another place on each node: begin it with /, ~ or a $VARIABLE"
+            )
         if self.placement is not None and len(self.placement) != self.members:
             raise ConfigError(
                 f"placement has {len(self.placement)} label selectors, but the group has {self.members} members: "

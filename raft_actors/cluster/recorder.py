@@ -144,6 +144,11 @@ class RemoteRecorder:
         _HERE.add(self)
 
     @property
+    def closed(self) -> bool:
+        """Whether its run is complete."""
+        return self._stop.is_set()
+
+    @property
     def enabled(self) -> bool:
         """Always True."""
         return True
@@ -213,7 +218,10 @@ def start_recorder(group: str, members: int, record_dir: str, config: dict[str, 
 
 
 def find_recorder(group: str) -> RemoteRecorder | None:
-    """A way to the group's recorder, if it has one."""
+    """This process's way to the group's recorder, if it has one; the same for all its clients."""
+    known = next((recorder for recorder in list(_HERE) if recorder.group == group and not recorder.closed), None)
+    if known is not None:
+        return known
     try:
         actor = ray.get_actor(recorder_name(group), namespace=NAMESPACE)
         return RemoteRecorder(group, actor, ray.get(actor.clock.remote(), timeout=10.0))
@@ -229,7 +237,7 @@ def stop_recorder(group: str, timeout_s: float = 15.0) -> str | None:
         return None
     for recorder in list(_HERE):
         if recorder.group == group:
-            recorder.flush()
+            recorder.close()
     try:
         directory: str = ray.get(actor.close.remote(), timeout=timeout_s)
     finally:

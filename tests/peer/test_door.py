@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -316,10 +317,9 @@ class TestLife:
                 tried.set()
                 return super().wait(0.001)
 
-        monkeypatch.setattr(door.threading, "Event", Impatient)
+        monkeypatch.setattr(door, "threading", SimpleNamespace(**{**vars(threading), "Event": Impatient}))
         host = Host()
         waiting = ApplicationDoor(address, host)
-        monkeypatch.undo()
         with closing(waiting):
             assert tried.wait(LONG_S)
             predecessor.close()

@@ -1,0 +1,661 @@
+"""The life of one member's peer: bring-up, states, bootstrap, failure, kill. Real threads, a disk in memory, no Ray."""
+
+from __future__ import annotations
+
+import json
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from raft_actors.application import exchange
+from raft_actors.application.exchange import Attach, Epoch, NotLeader, NotReady, Overloaded, ReadAt, Started
+from raft_actors.application.frames import RawFrame, encode_batch
+from raft_actors.application.packing import TEXT_CHARS_MAX
+from raft_actors.codec import cluster_id_of, decode_hello, encode_genesis
+from raft_actors.config import RaftConfig
+from raft_actors.core.entries import Configuration, Genesis, Member
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId
+from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageError, StorageFailed
+from raft_actors.peer import peer as peer_module
+from raft_actors.peer.links import Done, Transport
+from raft_actors.peer.peer import Peer, PeerOptions
+from raft_actors.storage.interface import Storage
+from raft_actors.storage.memory import MemoryDisk, MemoryStorage
+from tests.application.builders import EPOCH
+from tests.peer.test_runtime import DAEMONS, LONG_S, Application, wait_for
+from tests.rig.disks import GROUP, directory_id
+
+ONE = MemberId(1)
+QUIET = RaftConfig(election_timeout_ms_min=600_000, election_timeout_ms_max=900_000, check_quorum_ms=900_000)
+"""Nobody campaigns while a test lasts."""
+QUICK = RaftConfig(
+    heartbeat_interval_ms=20, election_timeout_ms_min=80, election_timeout_ms_max=160, check_quorum_ms=160
+)
+ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=())
+DESCRIBED = {"group", "member_id", "state", "error", "directory_id", "start_count", "genesis"}
+
+
+def genesis(*numbers: int, group: str = GROUP, directory_ids: Callable[[int], DirectoryId] = directory_id) -> Genesis:
+    members = tuple(
+        Member(member_id=MemberId(number), directory_id=directory_ids(number), voter=True) for number in numbers or (1,)
+    )
+    return Genesis(
+        cluster_id=cluster_id_of(group, members, b""),
+        group=group,
+        configuration=Configuration(members=members),
+        settings=b"",
+    )
+
+
+def elsewhere(number: int) -> DirectoryId:
+    """Another directory than the one this member has."""
+    return directory_id(number, wipes=1)
+
+
+class Unreachable:
+    """A transport whose calls never end; `failure` is raised by the next one."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.closed = False
+
+    def call(self, to: MemberId, method: str, data: bytes, done: Done) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Node:
+    """What outlives the process: a disk and a STOPPED file; and what a test wants to go wrong (peer.Surroundings)."""
+
+    def __init__(self, holding: Genesis | None = None) -> None:
+        self.disk = MemoryDisk(directory_id=directory_id(1))
+        if holding is not None:
+            self.disk.groups.append((holding,))
+        self.refusals: list[Exception] = []
+        """Raised by the next opens, in order."""
+        self.refusing: Exception | None = None
+        """Raised by every open."""
+        self.may_open, self.may_stop = threading.Event(), threading.Event()
+        self.may_open.set()
+        self.may_stop.set()
+        self.opening, self.ended = threading.Event(), threading.Event()
+        self.stopped: str | None = None
+        self.unwritable: Exception | None = None
+        self.end_reasons: list[str] = []
+        self.transport = Unreachable()
+        self.others: tuple[MemberId, ...] = ()
+        self.hello = b""
+
+    def open_storage(self) -> Storage:
+        self.opening.set()
+        assert self.may_open.wait(LONG_S)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        if self.refusing is not None:
+            raise self.refusing
+        return MemoryStorage.open(self.disk, group=GROUP, member_id=ONE)
+
+    def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
+        self.others, self.hello = others, hello
+        return self.transport
+
+    def stopped_reason(self) -> str | None:
+        return self.stopped
+
+    def write_stopped(self, reason: str) -> None:
+        assert self.may_stop.wait(LONG_S)
+        if self.unwritable is not None:
+            raise self.unwritable
+        self.stopped = reason
+
+    def clear_stopped(self) -> None:
+        self.stopped = None
+
+    def end_process(self, why: str) -> None:
+        self.end_reasons.append(why)
+        self.ended.set()
+
+
+class Link(Application):
+    """An application's link that hands its answers to the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
+
+    def proposal_answered(self, number: int, answer: exchange.ProposeAnswer | None) -> None:
+        self.answered.put((number, answer))
+
+    def read_answered(self, number: int, answer: exchange.ReadAnswer | None) -> None:
+        self.answered.put((number, answer))
+
+
+Begin = Callable[..., Peer]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Start a process on a node; it is killed at the end, whatever it says then."""
+    begun: list[tuple[Peer, Node]] = []
+
+    def begin(node: Node, config: RaftConfig = QUIET) -> Peer:
+        options = PeerOptions(group=GROUP, member_id=ONE, config=config)
+        peer = Peer(options, node, dice=random.Random(1))
+        begun.append((peer, node))
+        return peer
+
+    yield begin
+    for peer, node in begun:
+        node.may_open.set()
+        node.may_stop.set()
+        try:
+            peer.kill(LONG_S)
+        except PeerFailed:
+            pass  # the tests say what is to be expected
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_module, "LOCK_RETRY_S", (0.001, 0.002))
+    monkeypatch.setattr(peer_module, "IO_RETRY_S", (0.001, 0.002))
+
+
+def state_of(peer: Peer) -> str:
+    state: str = peer.describe()["state"]
+    return state
+
+
+def wait_for_state(peer: Peer, state: str) -> None:
+    wait_for(lambda: state_of(peer) == state)
+
+
+def error_of(peer: Peer) -> str:
+    return str(peer.describe()["error"])
+
+
+def failures_of(peer: Peer) -> list[str]:
+    with pytest.raises(PeerFailed) as raised:
+        peer.kill(LONG_S)
+    failures: list[str] = raised.value.failures
+    assert str(raised.value) == f"member 1: {'; '.join(failures)}"
+    return failures
+
+
+def recorded_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """From now on a peer's waits end at once, and are written down here."""
+    waits: list[float] = []
+
+    class Impatient(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None, "a wait without a deadline"
+            waits.append(timeout)
+            return self.is_set()
+
+    monkeypatch.setattr(peer_module, "threading", SimpleNamespace(**{**vars(threading), "Event": Impatient}))
+    return waits
+
+
+class TestBringUp:
+    def test_the_constructor_returns_while_the_directory_is_still_being_opened(self, begin: Begin) -> None:
+        node = Node()
+        node.may_open.clear()
+        peer = begin(node)
+        assert state_of(peer) == "starting"
+        node.may_open.set()
+        wait_for_state(peer, "uninitialised")
+
+    def test_an_empty_directory_is_uninitialised_and_known_by_its_id(self, begin: Begin) -> None:
+        peer = begin(Node())
+        wait_for_state(peer, "uninitialised")
+        described = peer.describe()
+        assert (described["directory_id"], described["start_count"]) == (directory_id(1), 1)
+        assert described["genesis"] is None
+
+    @pytest.mark.slow
+    def test_a_directory_of_the_group_runs_and_greets_the_others(self, begin: Begin) -> None:
+        node = Node(genesis(1, 2, 3))
+        node.disk.start_count = 6
+        peer = begin(node)
+        wait_for_state(peer, "running")
+        assert peer.describe()["genesis"] == encode_genesis(genesis(1, 2, 3))
+        assert node.others == (MemberId(2), MemberId(3))
+        hello = decode_hello(node.hello)
+        assert (hello.sender, hello.incarnation.directory_id, hello.incarnation.start_count) == (
+            ONE,
+            directory_id(1),
+            7,
+        )
+
+    @pytest.mark.slow
+    def test_a_directory_that_the_configuration_does_not_list_is_recovering(self, begin: Begin) -> None:
+        """It may receive data, it counts nowhere (DESIGN 4, identity)."""
+        peer = begin(Node(genesis(1, 2, 3, directory_ids=elsewhere)))
+        wait_for_state(peer, "recovering")
+
+    @pytest.mark.usefixtures("quick_retries")
+    def test_a_locked_directory_is_tried_again_and_says_who_holds_it(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing = DirectoryLocked("held by process 4711 of another raylet; it is waited for")
+        peer = begin(node)
+        wait_for(lambda: "held by process 4711" in error_of(peer))
+        assert state_of(peer) == "starting"
+        node.refusing = None
+        wait_for_state(peer, "uninitialised")
+        assert peer.describe()["error"] is None
+
+    def test_waits_for_the_lock_grow_to_a_second(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+        waits = recorded_waits(monkeypatch)
+        node = Node()
+        node.refusals = [DirectoryLocked("held by process 4711")] * 7
+        wait_for_state(begin(node), "uninitialised")
+        assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+    def test_waits_after_io_errors_grow_from_one_second_to_a_minute(
+        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits = recorded_waits(monkeypatch)
+        node = Node()
+        node.refusals = [StorageFailed("the disk is full"), OSError("input/output error")] * 4
+        wait_for_state(begin(node), "uninitialised")
+        assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        assert node.end_reasons == []
+
+    @pytest.mark.usefixtures("quick_retries")
+    def test_an_io_error_while_opening_is_said_and_tried_again(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing = StorageFailed("the disk is full")
+        peer = begin(node)
+        wait_for(lambda: "cannot read or write the data directory" in error_of(peer))
+        assert error_of(peer).endswith("the disk is full")
+        assert state_of(peer) == "starting"
+        node.refusing = None
+        wait_for_state(peer, "uninitialised")
+
+    def test_damage_fails_with_its_text_and_leaves_a_stopped_file(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing = LogDamaged("wal-3: crc mismatch at byte 4128; replace this member")
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert error_of(peer) == "wal-3: crc mismatch at byte 4128; replace this member"
+        wait_for(lambda: node.stopped == error_of(peer))
+
+    def test_a_stopped_file_keeps_it_failed_until_it_is_restarted_by_hand(self, begin: Begin) -> None:
+        node = Node()
+        node.stopped = "owner: AssertionError: a term went back"
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert "owner: AssertionError: a term went back" in error_of(peer)
+        assert error_of(peer).endswith("run raft-kv restart-member 1")
+        assert not node.opening.is_set()
+        peer.restart()
+        assert (node.stopped, node.end_reasons) == (None, ["restarted by hand"])
+        wait_for_state(begin(node), "uninitialised")
+
+    def test_a_foreign_directory_fails_and_may_be_tried_by_the_next_process(self, begin: Begin) -> None:
+        """Nothing here is broken: who puts the right directory there need not clear anything."""
+        node = Node()
+        node.refusing = ForeignDirectory("belongs to group 'other'; give each member its own")
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert error_of(peer) == "belongs to group 'other'; give each member its own"
+        assert failures_of(peer) == [error_of(peer)]
+        assert node.stopped is None
+        node.refusing = None
+        wait_for_state(begin(node), "uninitialised")
+
+    def test_a_bug_while_opening_is_a_failure_with_its_name(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing = ValueError("no such segment")
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert error_of(peer) == "bring-up: ValueError: no such segment"
+
+    def test_a_stopped_file_that_cannot_be_written_is_among_the_failures(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing, node.unwritable = LogDamaged("damaged"), OSError("read-only file system")
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert failures_of(peer) == ["damaged", "STOPPED file: read-only file system"]
+
+
+class TestBootstrap:
+    """Contracts rule 6: idempotent, and only into an empty directory that is named for this member."""
+
+    @pytest.mark.slow
+    def test_it_is_taken_once_and_then_always_the_same(self, begin: Begin) -> None:
+        node, record = Node(), encode_genesis(genesis(1, 2, 3))
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        assert peer.bootstrap(record) is None
+        assert state_of(peer) == "running"
+        assert peer.bootstrap(record) is None
+        assert peer.bootstrap(encode_genesis(genesis(1, 2))) == "member 1 belongs to another cluster already"
+        assert node.disk.groups == [(genesis(1, 2, 3),)]
+        peer.kill(LONG_S)
+        again = begin(node)
+        wait_for_state(again, "running")
+        assert again.bootstrap(record) is None
+
+    @pytest.mark.parametrize(
+        ("record", "why"),
+        [
+            (encode_genesis(genesis(2, 3)), "does not name member 1"),
+            (encode_genesis(genesis(1, group="other")), "the record is of group 'other'"),
+            (encode_genesis(genesis(1, 2, directory_ids=elsewhere)), "names another data directory for member 1"),
+            (b"", "no genesis record: "),
+            (encode_genesis(genesis(1))[:-1], "no genesis record: "),
+        ],
+        ids=["not named", "other group", "other directory", "nothing", "cut off"],
+    )
+    def test_what_is_not_for_this_directory_is_refused_and_changes_nothing(
+        self, begin: Begin, record: bytes, why: str
+    ) -> None:
+        node = Node()
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        assert why in str(peer.bootstrap(record))
+        assert (state_of(peer), node.disk.groups) == ("uninitialised", [])
+
+    def test_it_is_refused_in_every_other_state(self, begin: Begin) -> None:
+        record = encode_genesis(genesis(1))
+        node = Node()
+        node.may_open.clear()
+        peer = begin(node)
+        assert peer.bootstrap(record) == "member 1 is starting"
+        node.refusals = [LogDamaged("damaged")]
+        node.may_open.set()
+        wait_for_state(peer, "failed")
+        assert peer.bootstrap(record) == "member 1 is failed"
+        assert failures_of(peer) == ["damaged"]
+        assert peer.bootstrap(record) == "member 1 is killed"
+        assert node.disk.groups == []
+
+    def test_a_disk_that_breaks_while_it_is_written_ends_the_process(self, begin: Begin) -> None:
+        """What is on the disk is not known any more; only a fresh recovery can tell."""
+        node = Node()
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        node.disk.broken = True
+        assert "the disk is broken" in str(peer.bootstrap(encode_genesis(genesis(1))))
+        assert node.ended.wait(LONG_S)
+        assert state_of(peer) == "failed"
+        assert "the disk is broken" in node.end_reasons[0]
+        assert node.stopped is None
+
+
+class TestFailure:
+    @pytest.mark.slow
+    def test_a_dead_daemon_fails_the_member_and_is_named_to_the_end_timing_sensitive(self, begin: Begin) -> None:
+        """Better no peer than half a one; the file keeps Ray's restart from hiding it."""
+        node = Node(genesis(1, 2, 3))
+        node.transport.failure = ValueError("no route")
+        peer = begin(node, QUICK)  # its first pre-vote kills the daemon that sends it
+        wait_for_state(peer, "failed")
+        why = "sync log entries: ValueError: no route"
+        assert error_of(peer) == why
+        wait_for(lambda: node.stopped is not None)
+        wait_for(lambda: node.disk.holder is None)
+        assert node.stopped == why
+        assert node.transport.closed
+        assert failures_of(peer) == [why]
+        wait_for_state(begin(node), "failed")
+
+    @pytest.mark.slow
+    def test_a_failed_member_is_still_there_to_be_asked_timing_sensitive(self, begin: Begin) -> None:
+        node = Node(genesis(1, 2, 3))
+        node.transport.failure = ValueError("no route")
+        peer = begin(node, QUICK)
+        wait_for(lambda: node.stopped is not None)
+        assert peer.status()["error"] == "sync log entries: ValueError: no route"
+        assert peer.propose(b"") == NotLeader(leader=None)
+        assert peer.get_state() == (0, False)
+        refusal = peer.application_attaches(ATTACH, Link())
+        assert refusal == NotReady(why="member 1 is failed: sync log entries: ValueError: no route")
+
+    @pytest.mark.slow
+    def test_a_write_that_fails_ends_the_process_and_leaves_no_stopped_file_timing_sensitive(
+        self, begin: Begin
+    ) -> None:
+        node = Node(genesis(1))
+        peer = begin(node)
+        wait_for_state(peer, "running")
+        node.disk.broken = True
+        runs = peer.status()["state"]
+        assert runs == "running"
+        quick = Node(genesis(1))
+        peer = begin(quick, QUICK)
+        quick.disk.broken = True  # before its first vote, or before the first entry that it is given
+        while not quick.ended.is_set():
+            peer.propose(encode_batch([RawFrame(command=b"x")]), 10)
+        assert quick.end_reasons[0].startswith("disk: StorageFailed: the disk is broken")
+        assert quick.stopped is None
+
+    @pytest.mark.slow
+    def test_kill_waits_for_a_stop_that_is_under_way_timing_sensitive(self, begin: Begin) -> None:
+        """Both end the same daemons and close the same files: the lock must not be free before they are done."""
+        node = Node(genesis(1, 2, 3))
+        node.transport.failure = ValueError("no route")
+        node.may_stop.clear()
+        peer = begin(node, QUICK)
+        wait_for_state(peer, "failed")
+        wait_for(lambda: node.transport.closed)
+        with ThreadPoolExecutor(max_workers=1) as other:
+            killed = other.submit(failures_of, peer)
+            wait_for(lambda: peer.bootstrap(encode_genesis(genesis(1, 2, 3))) is None)
+            assert node.disk.holder is not None
+            node.may_stop.set()
+            assert killed.result(LONG_S) == ["sync log entries: ValueError: no route"]
+        assert node.stopped == "sync log entries: ValueError: no route"
+        assert node.disk.holder is None
+
+
+class TestKill:
+    def test_before_a_group_it_frees_the_directory_and_says_nothing(self, begin: Begin) -> None:
+        node = Node()
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        for _ in range(2):
+            peer.kill(LONG_S)
+            assert (state_of(peer), node.disk.holder) == ("killed", None)
+
+    @pytest.mark.slow
+    def test_a_running_peer_ends_without_a_thread_and_without_a_complaint(self, begin: Begin) -> None:
+        node = Node(genesis(1, 2, 3))
+        peer = begin(node)
+        wait_for_state(peer, "running")
+        link = Link()
+        assert peer.application_attaches(ATTACH, link) is None
+        assert link.ready.wait(LONG_S)
+        peer.kill(LONG_S)
+        peer.kill(LONG_S)
+        assert (state_of(peer), node.disk.holder) == ("killed", None)
+        assert (link.closed, node.transport.closed) == (True, True)
+        assert node.stopped is None
+        assert not (DAEMONS | {"bring-up", "stop"}) & {thread.name for thread in threading.enumerate()}
+        assert peer.application_attaches(ATTACH, link) == NotReady(why="member 1 is killed")
+
+    def test_twice_it_says_the_same(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing = LogDamaged("damaged")
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert failures_of(peer) == failures_of(peer) == ["damaged"]
+        assert state_of(peer) == "killed"
+        assert error_of(peer) == "damaged"
+
+    def test_while_starting_it_does_not_wait_for_the_directory(self, begin: Begin) -> None:
+        """What is opened later is closed at once, and the state stays."""
+        node = Node(genesis(1))
+        node.may_open.clear()
+        peer = begin(node)
+        assert node.opening.wait(LONG_S)
+        peer.kill(0.0)
+        assert state_of(peer) == "killed"
+        node.may_open.set()
+        wait_for(lambda: node.disk.start_count == 1 and node.disk.holder is None)
+        assert state_of(peer) == "killed"
+        assert peer.receive(b"") is None
+
+    def test_while_waiting_for_the_lock_it_ends_the_wait_timing_sensitive(self, begin: Begin) -> None:
+        node = Node()
+        node.refusing = DirectoryLocked("held by process 4711")
+        peer = begin(node)
+        wait_for(lambda: "4711" in error_of(peer))
+        peer.kill(LONG_S)
+        assert state_of(peer) == "killed"
+        assert "bring-up" not in {thread.name for thread in threading.enumerate()}
+
+    def test_a_second_call_does_not_say_that_all_is_well_while_the_first_is_at_work(self, begin: Begin) -> None:
+        node = Node()
+        node.may_open.clear()
+        peer = begin(node)
+        assert node.opening.wait(LONG_S)
+        with ThreadPoolExecutor(max_workers=1) as other:
+            first = other.submit(peer.kill, LONG_S)
+            wait_for(lambda: peer._leave.is_set())
+            with pytest.raises(PeerFailed, match=r"kill: did not end within 0\.0 s; call it again"):
+                peer.kill(0.0)
+            node.may_open.set()
+            first.result(LONG_S)
+        peer.kill(LONG_S)
+
+    def test_no_group_begins_while_it_ends(self, begin: Begin) -> None:
+        """A bootstrap that comes in between would start daemons on files that are about to be closed."""
+        node = Node()
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        peer._leave.set()  # as `kill` does first
+        assert peer.bootstrap(encode_genesis(genesis(1))) == "member 1 is being killed"
+        assert node.disk.groups == []
+        peer._leave.clear()
+
+
+class TestQuestions:
+    """`describe`, `status` and `get_state` answer in every state."""
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("state", ["starting", "uninitialised", "recovering", "running", "failed", "killed"])
+    def test_every_state_has_an_answer(self, begin: Begin, state: str) -> None:
+        holding = {"running": genesis(1, 2, 3), "recovering": genesis(1, directory_ids=elsewhere)}
+        node = Node(holding.get(state))
+        if state == "starting":
+            node.may_open.clear()
+        if state == "failed":
+            node.refusing = StorageError("no")
+        peer = begin(node)
+        if state == "killed":
+            peer.kill(LONG_S)
+        wait_for_state(peer, state)
+        described, status = peer.describe(), peer.status()
+        assert set(described) == DESCRIBED
+        assert (described["group"], described["member_id"]) == (GROUP, 1)
+        assert status["state"] == state
+        assert status["uptime_s"] >= 0
+        assert json.dumps({name: value for name, value in status.items() if type(value) is not bytes})
+        assert peer.get_state() == (0, False)
+        runs = state in ("running", "recovering")
+        assert ("commit_index" in status) == runs
+        if runs:
+            assert (status["role"], status["term"], status["application"]) == ("follower", 0, False)
+            assert (status["last_index"], status["log_bytes"], status["dropped"]) == (0, 0, {})
+
+    def test_a_peer_that_does_not_run_turns_everybody_away(self, begin: Begin) -> None:
+        peer = begin(Node())
+        wait_for_state(peer, "uninitialised")
+        assert peer.receive(b"anything") is None
+        peer.hello(b"anything")
+        peer.report_chains(b"anything")
+        assert peer.propose(b"") == NotLeader(leader=None)
+        assert peer.read() == NotLeader(leader=None)
+
+    def test_an_application_is_told_to_ask_again_and_not_left_waiting(self, begin: Begin) -> None:
+        peer = begin(Node())
+        wait_for_state(peer, "uninitialised")
+        assert peer.application_attaches(ATTACH, Link()) == NotReady(why="member 1 is uninitialised")
+        for ask in (lambda link: peer.application_proposes(b"", link, 1), lambda link: peer.application_reads(link, 1)):
+            link = Link()
+            ask(link)
+            assert link.closed
+        peer.application_gone(Link())
+
+    def test_a_long_story_still_fits_into_the_answer_to_an_application(self, begin: Begin) -> None:
+        """A longer text would be malformed to the application, and it would never hear why."""
+        node = Node()
+        node.refusing = StorageError("x" * 2 * TEXT_CHARS_MAX)
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        answer = peer.application_attaches(ATTACH, Link())
+        assert answer is not None
+        assert exchange.ATTACH_ANSWER.decode(exchange.ATTACH_ANSWER.encode(answer)) == answer
+
+    @pytest.mark.slow
+    def test_what_is_no_message_is_counted_timing_sensitive(self, begin: Begin) -> None:
+        peer = begin(Node(genesis(1, 2, 3)))
+        wait_for_state(peer, "running")
+        assert peer.receive(b"no envelope") is None
+        peer.hello(b"no hello")
+        peer.report_chains(b"no report")
+        wait_for(lambda: peer.status()["dropped"] == {"malformed": 3})
+
+    @pytest.mark.slow
+    def test_a_proposal_above_the_limit_is_refused_before_anybody_reads_it(self, begin: Begin) -> None:
+        peer = begin(Node(genesis(1, 2, 3)))
+        wait_for_state(peer, "running")
+        assert peer.propose(bytes(QUIET.proposal_bytes_max + 1)) == Overloaded()
+
+
+class TestApplication:
+    @pytest.mark.slow
+    def test_it_attaches_proposes_reads_and_goes_timing_sensitive(self, begin: Begin) -> None:
+        """A group of one: everything that a co-located application asks is answered under its number."""
+        peer = begin(Node(genesis(1)), QUICK)
+        wait_for(lambda: peer.get_state()[1])
+        link = Link()
+        link.host.attach(Epoch(EPOCH))
+        assert peer.application_attaches(ATTACH, link) is None
+        assert link.ready.wait(LONG_S)
+        peer.application_proposes(encode_batch([RawFrame(command=b"x")]), link, 41)
+        number, started = link.answered.get(timeout=LONG_S)
+        assert number == 41
+        assert isinstance(started, Started)
+        wait_for(lambda: link.journal.commands == [b"x"])
+        peer.application_reads(link, 42)
+        number, read_at = link.answered.get(timeout=LONG_S)
+        assert number == 42
+        assert isinstance(read_at, ReadAt)
+        assert read_at.index >= started.index
+        wait_for(lambda: peer.status()["last_applied"] == peer.status()["last_index"])
+        assert peer.status()["application"]
+        peer.application_gone(link)
+        wait_for(lambda: not peer.status()["application"])
+
+    @pytest.mark.slow
+    def test_the_end_of_an_earlier_link_is_not_the_end_of_the_present_one_timing_sensitive(self, begin: Begin) -> None:
+        peer = begin(Node(genesis(1, 2, 3)))
+        wait_for_state(peer, "running")
+        earlier, present = Link(), Link()
+        for link in (earlier, present):
+            assert peer.application_attaches(ATTACH, link) is None
+            assert link.ready.wait(LONG_S)
+        peer.application_gone(earlier)
+        peer.application_reads(present, 1)  # a question behind it
+        assert present.answered.get(timeout=LONG_S) == (1, NotLeader(leader=None))
+        assert peer.status()["application"]
+
+    @pytest.mark.slow
+    def test_a_read_that_no_majority_confirms_ends_in_time_timing_sensitive(
+        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody waits for ever: what is not confirmed is answered with None."""
+        monkeypatch.setattr(peer_module, "ASK_TIMEOUT_MS", 50)
+        peer = begin(Node(genesis(1, 2, 3)))
+        wait_for_state(peer, "running")
+        assert peer.read() == NotLeader(leader=None)
