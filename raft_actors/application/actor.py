@@ -190,6 +190,8 @@ class ApplicationActor:
         """The co-located peer is gone: whoever waits for it is told."""
         self._link = None
         self._error = self._error or "its peer is gone"  # what went wrong before says more
+        if self._attach_answer is not None and not self._attach_answer.done():
+            self._attach_answer.set_result(exchange.NotReady(why=self._error))
         if self._host is not None and self._host.stopped is None and self._host.epoch is not None:
             self._host.detach()
             self._deliver()

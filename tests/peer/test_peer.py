@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import random
@@ -156,10 +157,8 @@ def begin() -> Iterator[Begin]:
     for peer, node in begun:
         node.may_open.set()
         node.may_stop.set()
-        try:
+        with contextlib.suppress(PeerFailed):  # the tests say what is to be expected
             peer.kill(LONG_S)
-        except PeerFailed:
-            pass  # the tests say what is to be expected
 
 
 @pytest.fixture
@@ -425,21 +424,18 @@ class TestFailure:
         self, begin: Begin
     ) -> None:
         node = Node(genesis(1))
-        peer = begin(node)
+        peer = begin(node, QUICK)
         wait_for_state(peer, "running")
-        node.disk.broken = True
-        runs = peer.status()["state"]
-        assert runs == "running"
-        quick = Node(genesis(1))
-        peer = begin(quick, QUICK)
-        quick.disk.broken = True  # before its first vote, or before the first entry that it is given
-        while not quick.ended.is_set():
+        node.disk.broken = True  # before its first vote, or before the first entry that it is given
+        while not node.ended.is_set():
             peer.propose(encode_batch([RawFrame(command=b"x")]), 10)
-        assert quick.end_reasons[0].startswith("disk: StorageFailed: the disk is broken")
-        assert quick.stopped is None
+        assert node.end_reasons[0].startswith("disk: StorageFailed: the disk is broken")
+        assert node.stopped is None
 
     @pytest.mark.slow
-    def test_kill_waits_for_a_stop_that_is_under_way_timing_sensitive(self, begin: Begin) -> None:
+    def test_kill_waits_for_a_stop_that_is_under_way_timing_sensitive(
+        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Both end the same daemons and close the same files: the lock must not be free before they are done."""
         node = Node(genesis(1, 2, 3))
         node.transport.failure = ValueError("no route")
@@ -447,12 +443,17 @@ class TestFailure:
         peer = begin(node, QUICK)
         wait_for_state(peer, "failed")
         wait_for(lambda: node.transport.closed)
-        with ThreadPoolExecutor(max_workers=1) as other:
-            killed = other.submit(failures_of, peer)
-            wait_for(lambda: peer.bootstrap(encode_genesis(genesis(1, 2, 3))) is None)
+        stopping = peer._stopping
+        assert stopping is not None
+        wait = stopping.join
+
+        def join(timeout: float | None = None) -> None:
             assert node.disk.holder is not None
             node.may_stop.set()
-            assert killed.result(LONG_S) == ["sync log entries: ValueError: no route"]
+            wait(timeout)
+
+        monkeypatch.setattr(stopping, "join", join)
+        assert failures_of(peer) == ["sync log entries: ValueError: no route"]
         assert node.stopped == "sync log entries: ValueError: no route"
         assert node.disk.holder is None
 
@@ -520,7 +521,7 @@ class TestKill:
         assert node.opening.wait(LONG_S)
         with ThreadPoolExecutor(max_workers=1) as other:
             first = other.submit(peer.kill, LONG_S)
-            wait_for(lambda: peer._leave.is_set())
+            wait_for(peer._leave.is_set)
             with pytest.raises(PeerFailed, match=r"kill: did not end within 0\.0 s; call it again"):
                 peer.kill(0.0)
             node.may_open.set()
@@ -649,13 +650,3 @@ class TestApplication:
         peer.application_reads(present, 1)  # a question behind it
         assert present.answered.get(timeout=LONG_S) == (1, NotLeader(leader=None))
         assert peer.status()["application"]
-
-    @pytest.mark.slow
-    def test_a_read_that_no_majority_confirms_ends_in_time_timing_sensitive(
-        self, begin: Begin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Nobody waits for ever: what is not confirmed is answered with None."""
-        monkeypatch.setattr(peer_module, "ASK_TIMEOUT_MS", 50)
-        peer = begin(Node(genesis(1, 2, 3)))
-        wait_for_state(peer, "running")
-        assert peer.read() == NotLeader(leader=None)
