@@ -357,5 +357,6 @@ def application_actor_options(name: str) -> dict[str, Any]:
         "max_restarts": -1,  # comes back without state, and attaches anew
         "max_task_retries": 0,  # whether a call ran is the client's question, answered by its session
         "max_concurrency": CALLS_MAX,  # waiting clients must not keep the peer's entries out
+        "enable_task_events": False,  # a row in Ray's task list for every batch would cost time on each
         "num_cpus": 0,
     }

@@ -155,7 +155,7 @@ class RayPeer:
 
 RaftPeer: Any = ray.remote(
     # Eager OS threads, and only settable here. Raft's own calls never wait behind an administrator's.
-    concurrency_groups={"raft": 8, "admin": 2}
+    concurrency_groups={"raft": 4, "admin": 2}
 )(RayPeer)
 
 
@@ -169,6 +169,7 @@ def peer_actor_options(name: str) -> dict[str, Any]:
         "max_task_retries": 0,  # a call runs at most once: retries are ours, with the same numbers
         "max_pending_calls": PENDING_CALLS_MAX,  # a stopped peer must not eat the sender's memory
         "num_cpus": 0,  # three peers must fit beside a laptop's own work
+        "enable_task_events": False,  # nobody looks at single Raft messages in Ray's task list; it costs time on each
     }
 
 
