@@ -177,6 +177,10 @@ class ApplicationActor:
             self._error = str(stopped)
             LOG.error("group=%s member=%s %s", self._group, self._member_id, stopped)
             return host.stopped or exchange.Stopped(index=LogIndex(0), why="unknown")
+        except Exception as bug:  # ours, not the machine's: nobody knows what was applied, so this member stops too
+            self._error = f"{type(bug).__name__}: {bug}"
+            LOG.exception("group=%s member=%s cannot apply", self._group, self._member_id)
+            return exchange.Stopped(index=request.first_index, why=type(bug).__name__)
         finally:
             self._deliver()
 

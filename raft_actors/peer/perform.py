@@ -1,4 +1,4 @@
-"""What each effect that leaves the engine becomes: a job in the queue of the daemon that does it.
+"""What each effect that leaves the engine becomes: a job for the daemon that does it.
 
 Here:   `Queues`, what the threads of one peer share; `Perform`, the one place where effects touch anything.
 Never:  the daemons (runtime.py), decisions (engine.py).
@@ -20,12 +20,14 @@ from raft_actors.core.types import MemberId, RequestId, RpcId
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.feed import ApplyCall
 from raft_actors.peer.inbox import Inbox
+from raft_actors.peer.lane import Lane
 from raft_actors.peer.links import ApplicationLink, Transport
 from raft_actors.peer.waiting import Waiting
 
 Note: TypeAlias = Callable[[str, dict[str, object]], None]
 
-Jobs: TypeAlias = "queue.SimpleQueue[Callable[[], None]]"
+DIRECT_BYTES_MAX: Final = 64 * 1024
+"""What the owner may send itself: it fits into the socket's buffer, and into a Ray call without the object store."""
 
 _METHODS: Final[dict[type[Message], str]] = {
     PreVote: "request_vote",
@@ -38,13 +40,13 @@ _METHODS: Final[dict[type[Message], str]] = {
 class Queues:
     """What the threads of one peer hand to each other; all of it holds something limited elsewhere (inbox.py)."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
         self.inbox = Inbox()
         self.writes: queue.SimpleQueue[Persist] = queue.SimpleQueue()
         """For the disk daemon."""
-        self.calls: Jobs = queue.SimpleQueue()
+        self.calls = Lane("sync log entries", self.inbox, on_failure)
         """For sync log entries: to other peers."""
-        self.applies: Jobs = queue.SimpleQueue()
+        self.applies = Lane("apply command", self.inbox, on_failure)
         """For apply command: to the application."""
         self.timers = threading.Condition()
         """Notified when the election deadline or the role changes."""
@@ -72,7 +74,10 @@ class Perform:
         def ended(data: bytes | None) -> None:
             queues.inbox.put(lambda engine: engine.call_ended(rpc_id, envelope.to, _decoded(data)))
 
-        queues.calls.put(lambda: transport.call(envelope.to, method, encode_envelope(envelope), ended))
+        queues.calls.put(
+            lambda: transport.call(envelope.to, method, encode_envelope(envelope), ended),
+            direct=_size_of(envelope.message) <= DIRECT_BYTES_MAX,
+        )
 
     def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
         self._queues.waiting.resolve(request_id, envelope)
@@ -85,7 +90,8 @@ class Perform:
         def ended(data: bytes | None) -> None:
             queues.inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
 
-        queues.applies.put(lambda: link.apply(call.request, ended))
+        size_bytes = sum(len(entry.data) for entry in call.request.entries)
+        queues.applies.put(lambda: link.apply(call.request, ended), direct=size_bytes <= DIRECT_BYTES_MAX)
 
     def term_lost(self, news: exchange.TermLost) -> None:
         link = self._queues.application
@@ -105,6 +111,10 @@ class Perform:
     def timers_changed(self) -> None:
         with self._queues.timers:
             self._queues.timers.notify_all()
+
+
+def _size_of(message: Message) -> int:
+    return sum(entry.size_bytes for entry in message.entries) if isinstance(message, AppendEntries) else 0
 
 
 def _decoded(data: bytes | None) -> Envelope | None:

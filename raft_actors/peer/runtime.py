@@ -36,7 +36,7 @@ from raft_actors.peer.clock import Clock
 from raft_actors.peer.daemon import Daemon
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.links import ApplicationLink, Transport
-from raft_actors.peer.perform import Jobs, Note, Perform, Queues
+from raft_actors.peer.perform import Note, Perform, Queues
 from raft_actors.peer.waiting import resolve, result
 from raft_actors.storage.interface import Storage
 
@@ -80,7 +80,7 @@ class Runtime:
         self._storage = storage
         self._transport = transport
         self._failed = failed
-        self._queues = Queues()
+        self._queues = Queues(self._daemon_died)
         self._stall_ms_max = 0.0
         self._stall_since_s = time.monotonic()
         ports = Perform(self._queues, transport, note, lambda why: failed(why, None))
@@ -91,8 +91,8 @@ class Runtime:
             Daemon("disk", self._write, self._daemon_died),
             Daemon("election timer", self._watch_election_timer, self._daemon_died),
             Daemon("heartbeats", self._beat, self._daemon_died),
-            Daemon("sync log entries", lambda stop: _run_queue(self._queues.calls, stop), self._daemon_died),
-            Daemon("apply command", lambda stop: _run_queue(self._queues.applies, stop), self._daemon_died),
+            Daemon(self._queues.calls.name, self._queues.calls.run, self._daemon_died),
+            Daemon(self._queues.applies.name, self._queues.applies.run, self._daemon_died),
             Daemon("verify authority", self._watch_reads, self._daemon_died),
         ]
 
@@ -108,6 +108,8 @@ class Runtime:
         """
         deadline_s = time.monotonic() + timeout_s
         failures = []
+        if self._queues.application is not None:
+            self._queues.application.close()  # first: a write to a stopped application would hold up its daemon
         for daemon in self._daemons:
             if daemon.name != "disk":
                 daemon.ask_to_stop()
@@ -120,8 +122,6 @@ class Runtime:
             except DaemonFailed as failure:
                 failures.append(failure)
         self._queues.waiting.end_all()
-        if self._queues.application is not None:
-            self._queues.application.close()
         self._transport.close()
         return failures
 
@@ -169,10 +169,12 @@ class Runtime:
         return answer
 
     def attach(self, request: exchange.Attach, link: ApplicationLink) -> None:
-        """The application attaches: `link.attached` follows, then its entries."""
+        """The application attaches: `link.attached` follows, then its entries. Whoever was attached is cut off."""
 
         def job(engine: Engine) -> None:
-            self._queues.application = link
+            before, self._queues.application = self._queues.application, link
+            if before is not None and before is not link:
+                before.close()
             attached = engine.attach(request)
             self._queues.applies.put(lambda: link.attached(attached))
 
@@ -192,15 +194,15 @@ class Runtime:
         """The application proposes; `link.proposal_answered(number, ...)` follows."""
         proposal_id, future = self._queues.waiting.begin()
         future.add_done_callback(
-            lambda ended: self._queues.applies.put(lambda: link.proposal_answered(number, ended.result()))
+            lambda ended: self._queues.applies.put(lambda: link.proposal_answered(number, ended.result()), direct=True)
         )
-        self._queues.inbox.put(lambda engine: engine.propose(proposal_id, data))
+        self._queues.inbox.put(partial(_propose, self._config.proposal_bytes_max, self._queues, proposal_id, data))
 
     def begin_read(self, link: ApplicationLink, number: int, timeout_ms: int) -> None:
         """The application reads; `link.read_answered(number, ...)` follows, within `timeout_ms` or so."""
         read_id, future = self._queues.waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
         future.add_done_callback(
-            lambda ended: self._queues.applies.put(lambda: link.read_answered(number, ended.result()))
+            lambda ended: self._queues.applies.put(lambda: link.read_answered(number, ended.result()), direct=True)
         )
         self._queues.inbox.put(lambda engine: engine.read(read_id))
 
@@ -291,8 +293,7 @@ class Runtime:
         """Reads that no majority confirmed in time are taken back."""
         while not stop.wait(self._config.heartbeat_interval_ms / 1000):
             for read_id in self._queues.waiting.take_overdue(self._clock.now_ms()):
-                self._queues.inbox.put(partial(_abandon, read_id))
-                self._queues.waiting.resolve(read_id, None)
+                self._queues.inbox.put(partial(_abandon, self._queues, read_id))
 
     def _daemon_died(self, name: str, failure: BaseException) -> None:
         self._failed(f"{name}: {type(failure).__name__}: {failure}", failure)
@@ -306,15 +307,13 @@ def _written(seq: WriteSeq, log_bytes: int, engine: Engine) -> None:
     engine.written(seq, log_bytes)
 
 
-def _abandon(read_id: int, engine: Engine) -> None:
+def _abandon(queues: Queues, read_id: int, engine: Engine) -> None:
     engine.abandon_read(read_id)
+    queues.waiting.resolve(read_id, None)
 
 
-def _run_queue(jobs: Jobs, stop: threading.Event) -> None:
-    """Do what the owner put here: encode and begin calls. None of it waits for an answer."""
-    while not stop.is_set():
-        try:
-            job = jobs.get(timeout=TICK_S * 5)
-        except queue.Empty:
-            continue
-        job()
+def _propose(bytes_max: int, queues: Queues, proposal_id: int, data: bytes, engine: Engine) -> None:
+    if len(data) > bytes_max:
+        queues.waiting.resolve(proposal_id, exchange.Overloaded())
+    else:
+        engine.propose(proposal_id, data)
