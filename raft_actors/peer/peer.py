@@ -239,7 +239,8 @@ class Peer:
     def _fail(self, why: str, cause: BaseException | None) -> None:
         """This member must stop. Called from any thread, the dying daemon's too, so the work is another thread's."""
         with self._lock:
-            self._failures.append(why)
+            if why not in self._failures:  # a daemon and whoever did its work may say the same
+                self._failures.append(why)
             if self._state in (PeerState.FAILED, PeerState.KILLED):
                 return
             self._error = why
