@@ -1,18 +1,21 @@
 """What a process of a member asks of its interpreter and of its machine.
 
-Here:   `prefer_this_process`.
+Here:   `prefer_this_process`, `log_to_stderr`.
 Never:  anything that a member depends on: where it is refused, it is done without.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from typing import Final
 
 SWITCH_INTERVAL_S: Final = 0.0001
 """Threads hand over often: an answer must not wait 5 ms for a thread that encodes."""
+
+LOG_LEVEL_VARIABLE: Final = "RAFT_ACTORS_LOG_LEVEL"
 
 
 def prefer_this_process() -> None:
@@ -26,3 +29,18 @@ def prefer_this_process() -> None:
     with contextlib.suppress(OSError):
         for thread_id in os.listdir("/proc/self/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread_id), 0)
+
+
+def log_to_stderr() -> None:
+    """Let the processes that are ours say what they do; Ray keeps it in the worker's log file, and shows it to drivers.
+
+    `RAFT_ACTORS_LOG_LEVEL` in the node's environment: INFO unless it says otherwise; DEBUG tells every message.
+    """
+    logger = logging.getLogger("raft_actors")
+    wanted = os.environ.get(LOG_LEVEL_VARIABLE, "INFO").upper()
+    logger.setLevel(wanted if wanted in logging.getLevelNamesMapping() else "INFO")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False

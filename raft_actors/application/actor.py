@@ -40,7 +40,7 @@ from raft_actors.application.requests import (
 from raft_actors.application.settings import decode_settings
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.names import NAMESPACE
-from raft_actors.process import prefer_this_process
+from raft_actors.process import log_to_stderr, prefer_this_process
 
 LOG: Final = logging.getLogger("raft_actors.application")
 
@@ -61,6 +61,7 @@ class ApplicationActor:
 
     def __init__(self, group: str, member_id: MemberId, machine: MachineSource) -> None:
         prefer_this_process()
+        log_to_stderr()
         self._group = group
         self._member_id = member_id
         self._machine = machine

@@ -39,6 +39,7 @@ from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.names import NAMESPACE, keeper_name, peer_name, server_name
 from raft_actors.peer.actor import PeerPlace, RaftPeer, peer_actor_options
 from raft_actors.peer.peer import PeerOptions
+from raft_actors.process import log_to_stderr
 
 LOG: Final = logging.getLogger("raft_actors.keeper")
 
@@ -53,6 +54,7 @@ class Keeper:
     """Looks after one group in a thread of its own; questions are answered meanwhile."""
 
     def __init__(self, options: GroupOptions) -> None:
+        log_to_stderr()
         self._options = options
         self._pins: dict[MemberId, dict[str, Any]] = {}
         self._peers: dict[MemberId, Any] = {}

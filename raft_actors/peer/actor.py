@@ -27,7 +27,7 @@ from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
 from raft_actors.peer.peer import Peer, PeerOptions
 from raft_actors.peer.transport import RayTransport
-from raft_actors.process import prefer_this_process
+from raft_actors.process import log_to_stderr, prefer_this_process
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
@@ -50,6 +50,7 @@ class RayPeer:
 
     def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         prefer_this_process()
+        log_to_stderr()
         self._member = options.member_id
         self._peer = Peer(options, _Node(options, place))
         session = ray.get_runtime_context().get_session_name()

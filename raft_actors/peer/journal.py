@@ -61,6 +61,15 @@ class EventJournal:
             story = " ".join(f"{name}={value}" for name, value in details.items() if name != "term")
             LOG.log(level, "group=%s member=%s term=%s %s %s", self._group, self._member_id, term_now, kind, story)
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether `story` says anything: at DEBUG."""
+        return LOG.isEnabledFor(logging.DEBUG)
+
+    def story(self, text: str) -> None:
+        """One line of the story, at DEBUG; not kept."""
+        LOG.debug("group=%s member=%s term=%s %s", self._group, self._member_id, self._term, text)
+
     def since(self, process: int, number: int) -> list[dict[str, Any]]:
         """The kept events after this one; all of them when it was another process's, which numbered its own."""
         after = number if process == os.getpid() else 0

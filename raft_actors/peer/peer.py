@@ -198,6 +198,7 @@ class Peer:
             transport=self._surroundings.open_transport(others, encode_hello(hello)),
             note=self.journal.note,
             failed=self._fail,
+            story=self.journal.story if self.journal.tells_all else None,
         )
         listed = any(member.directory_id == recovered.incarnation.directory_id for member in configuration.members)
         self._enter(PeerState.RUNNING if listed else PeerState.RECOVERING)

@@ -58,16 +58,29 @@ class Queues:
 class Perform:
     """The engine's world (engine.Ports), in the owner's thread: each method fills a queue and returns."""
 
-    def __init__(self, queues: Queues, transport: Transport, note: Note, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        queues: Queues,
+        transport: Transport,
+        note: Note,
+        failed: Callable[[str], None],
+        story: Callable[[str], None] | None = None,
+    ) -> None:
+        """`story`: told of everything that leaves the engine, one line each; None: nobody listens."""
+        self._story = story
         self._queues = queues
         self._transport = transport
         self.note = note
         self.failed = failed
 
     def write(self, persist: Persist) -> None:
+        if self._story is not None:
+            self._story(f"write {persist.seq}: {', '.join(type(record).__name__ for record in persist.records)}")
         self._queues.writes.put(persist)
 
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
+        if self._story is not None:
+            self._story(f"call {rpc_id} to member {envelope.to}: {_told(envelope.message)}")
         queues, transport = self._queues, self._transport
         method = _METHODS[type(envelope.message)]
 
@@ -80,6 +93,8 @@ class Perform:
         )
 
     def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
+        if self._story is not None:
+            self._story("refuse a request" if envelope is None else f"answer {envelope.to}: {_told(envelope.message)}")
         self._queues.waiting.resolve(request_id, envelope)
 
     def apply(self, call: ApplyCall) -> None:
@@ -90,6 +105,8 @@ class Perform:
         def ended(data: bytes | None) -> None:
             queues.inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
 
+        if self._story is not None:
+            self._story(f"apply {len(call.request.entries)} entries from {call.request.first_index}")
         size_bytes = sum(len(entry.data) for entry in call.request.entries)
         queues.applies.put(lambda: link.apply(call.request, ended), direct=size_bytes <= DIRECT_BYTES_MAX)
 
@@ -111,6 +128,18 @@ class Perform:
     def timers_changed(self) -> None:
         with self._queues.timers:
             self._queues.timers.notify_all()
+
+
+def _told(message: Message) -> str:
+    """The message without what users wrote."""
+    match message:
+        case AppendEntries():
+            return (
+                f"AppendEntries term={message.term} after={message.prev_entry.term}/{message.prev_entry.index} "
+                f"entries={len(message.entries)} commit={message.leader_commit} beat={message.beat}"
+            )
+        case _:
+            return repr(message)
 
 
 def _size_of(message: Message) -> int:

@@ -74,6 +74,7 @@ class Runtime:
         transport: Transport,
         note: Note,
         failed: Callable[[str, BaseException | None], None],
+        story: Callable[[str], None] | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -83,7 +84,7 @@ class Runtime:
         self._queues = Queues(self._daemon_died)
         self._stall_ms_max = 0.0
         self._stall_since_s = time.monotonic()
-        ports = Perform(self._queues, transport, note, lambda why: failed(why, None))
+        ports = Perform(self._queues, transport, note, lambda why: failed(why, None), story)
         self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=ports)
         self.engine.log_bytes = storage.log_bytes
         self._daemons = [
