@@ -100,7 +100,7 @@ class Ports(Protocol):
         """Whoever reads waits for this."""
 
     def timers_changed(self) -> None:
-        """The election deadline or the role is another one: the timer daemons look again."""
+        """The election deadline came nearer, or the role is another one: the timer daemons look again."""
 
     def note(self, kind: str, details: dict[str, object]) -> None:
         """Something worth a line in the log and a row in the run's events."""
@@ -285,8 +285,7 @@ class Engine:
             case Count(reason=reason):
                 self.dropped[reason.value] += 1
             case RestartElectionTimer(generation=generation, soon=soon):
-                self.election_timer.restart(generation, self._clock.now_ms(), soon=soon)
-                self._ports.timers_changed()
+                self._restart_election_timer(generation, soon=soon)
             case StopElectionTimer():
                 self.election_timer.stop()
                 self._ports.timers_changed()
@@ -309,6 +308,14 @@ class Engine:
                 )
             case _:
                 assert_never(effect)
+
+    def _restart_election_timer(self, generation: int, *, soon: bool) -> None:
+        """Every message of a leader moves the deadline away; the daemon that waits for it need not hear of that."""
+        before = self.election_timer.deadline
+        self.election_timer.restart(generation, self._clock.now_ms(), soon=soon)
+        after = self.election_timer.deadline
+        if before is None or after is None or after.at_ms < before.at_ms:
+            self._ports.timers_changed()
 
     def _leave(self, messages: list[Outgoing]) -> None:
         """Messages whose write is durable go out; a request that finds no slot has failed already."""
