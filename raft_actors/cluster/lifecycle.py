@@ -62,6 +62,23 @@ def start_group(options: GroupOptions, given: Mapping[str, Any], timeout_s: floa
     if trouble is not None:
         raise ShadowedPackage(trouble)
     deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _start_or_attach(options, given, deadline_s, timeout_s)
+        except _KeeperEnded as ended:
+            # Whoever created it was killed before Ray had it whole, or it is just being shut down: begin again.
+            if time.monotonic() > deadline_s:
+                raise StartTimeout(
+                    f"group {options.group!r}: its keeper ended while the group was starting; try again"
+                ) from ended
+            time.sleep(POLL_S)
+
+
+class _KeeperEnded(Exception):
+    """The keeper's actor is gone."""
+
+
+def _start_or_attach(options: GroupOptions, given: Mapping[str, Any], deadline_s: float, timeout_s: float) -> str:
     keeper, existed = _keeper(options)
     running = _within(keeper.options.remote(), deadline_s, options.group)
     _check_version(options.group, running)
@@ -103,7 +120,7 @@ def _within(ref: Any, deadline_s: float, group: str) -> Any:
             f"group {group!r}: Ray has not started its keeper in time; see `ray status` for what is missing"
         ) from None
     except RayActorError as failure:
-        raise StartTimeout(f"group {group!r}: its keeper ended while the group was starting; try again") from failure
+        raise _KeeperEnded from failure
 
 
 def _start_timeout(group: str, timeout_s: float, progress: Mapping[str, Any]) -> StartTimeout:

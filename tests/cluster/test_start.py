@@ -193,28 +193,35 @@ class TestManyStarters:
         for store in stores:
             store.close()
 
+    @pytest.mark.parametrize("keeper_lives", [True, False])
     def test_a_starter_killed_right_after_creating_the_keeper(
-        self, group_name: str, data_dir: str, tmp_path: Path
+        self, group_name: str, data_dir: str, tmp_path: Path, keeper_lives: bool
     ) -> None:
+        """A keeper that has answered finishes alone. One that Ray had not created yet goes with its starter, and the
+        next start makes another."""
         (tmp_path / "starter.py").write_text(
             "import os, signal, sys, ray, kv\n"
             "from raft_actors.cluster import lifecycle\n"
             "from tests.cluster.world import FAST\n"
             "ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')\n"
-            "lifecycle._within = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "def killed(answer, *_):\n"
+            "    if sys.argv[4] == 'True': ray.get(answer)\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "lifecycle._within = killed\n"
             "kv.start(sys.argv[2], members=1, data_dir=sys.argv[3], config=kv.Config(raft=FAST))\n"
         )
         address = ray.get_runtime_context().gcs_address
         died = subprocess.run(
-            [sys.executable, str(tmp_path / "starter.py"), address, group_name, data_dir],
+            [sys.executable, str(tmp_path / "starter.py"), address, group_name, data_dir, str(keeper_lives)],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stderr=subprocess.DEVNULL,
             timeout=60,
             check=False,
         )
         assert died.returncode == -9
-        eventually(lambda: all_running(group_name))
-        with kv.start(group_name) as store:
+        if keeper_lives:
+            eventually(lambda: all_running(group_name))
+        with kv.start(group_name, members=1, data_dir=data_dir, config=CONFIG) as store:
             assert store.put("k", 1) == 1
 
 
