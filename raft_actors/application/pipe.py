@@ -3,8 +3,8 @@
 Here:   the kinds, the layout, a reader that finds frames in a stream; where the socket is.
 Never:  what is in them (exchange.py), threads (raft_actors/peer/door.py), event loops (actor.py).
 
-The two are processes of one machine, and every write crosses between them twice. A call through Ray costs about a
-millisecond of processor time in all, a frame on a Unix socket some twenty microseconds (docs/adr/0008); and a socket
+The two are processes of one machine, and every write crosses between them twice. A call through Ray costs nearly a
+millisecond of processor time in all, a frame on a Unix socket some tens of microseconds (docs/adr/0008); and a socket
 ends the moment its process does, where Ray hides a death for more than a second.
 """
 
