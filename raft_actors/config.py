@@ -7,9 +7,7 @@ Never:  environment variables and command lines (read where they are used), what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from raft_actors.codec import FRAME_BYTES_MAX
 from raft_actors.core.settings import CoreSettings
@@ -110,12 +108,3 @@ class RaftConfig:
     def to_dict(self) -> dict[str, int]:
         """All knobs by name, for meta.json and for comparing two groups."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, knobs: Mapping[str, Any]) -> RaftConfig:
-        """The reverse of `to_dict`; an unknown name is a `ConfigError`, never ignored."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(knobs) - known)
-        if unknown:
-            raise ConfigError(f"unknown settings {unknown}; known are {sorted(known)}")
-        return cls(**knobs)

@@ -1,7 +1,7 @@
 """What a process of a member asks of its interpreter and of its machine.
 
-Here:   `prefer_this_process`, `log_to_stderr`.
-Never:  anything that a member depends on: where it is refused, it is done without.
+Here:   `prefer_this_process`, `log_to_stderr`, `same_user`.
+Never:  Raft, Ray.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
+import struct
 import sys
 from typing import Final
 
@@ -44,3 +46,14 @@ def log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""struct ucred of Linux: pid, uid, gid."""
+
+
+def same_user(connection: socket.socket) -> bool:
+    """Whether the process at the other end of a Unix socket runs as our user: nobody else has business there."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return bool(uid == os.getuid())

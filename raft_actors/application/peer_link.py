@@ -7,18 +7,14 @@ Never:  what is said (exchange.py), what follows from it (actor.py).
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import struct
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
 from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
-
-_CREDENTIALS: Final = struct.Struct("3i")
-"""struct ucred of Linux: pid, uid, gid."""
+from raft_actors.process import same_user
 
 T = TypeVar("T")
 
@@ -64,8 +60,7 @@ class PeerLink(asyncio.Protocol):
         except OSError:
             return None
         peer: socket.socket = transport.get_extra_info("socket")
-        _, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        if uid != os.getuid():
+        if not same_user(peer):
             transport.close()
             return None
         return link

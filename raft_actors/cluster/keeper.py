@@ -65,7 +65,6 @@ class Keeper:
         self._trouble: str | None = None
         self._warned: set[str] = set()
         self._stop = threading.Event()
-        self._look_now = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
 
@@ -84,14 +83,9 @@ class Keeper:
             "waiting_for": {int(member_id): why for member_id, why in sorted(self._waiting_for.items())},
         }
 
-    def look_now(self) -> None:
-        """Do not wait for the next round."""
-        self._look_now.set()
-
     def stop(self) -> None:
         """Bring nothing back any more. Returns when the round under way is over."""
         self._stop.set()
-        self._look_now.set()
         self._thread.join(DESCRIBE_TIMEOUT_S * 4)
 
     # -- the rounds ---------------------------------------------------------------------------------------------------
@@ -106,8 +100,7 @@ class Keeper:
                 if trouble != self._trouble:
                     LOG.warning("group=%s %s", self._options.group, trouble)
                 self._trouble = trouble
-            self._look_now.wait(LOOK_INTERVAL_S if self._started else START_INTERVAL_S)
-            self._look_now.clear()
+            self._stop.wait(LOOK_INTERVAL_S if self._started else START_INTERVAL_S)
 
     def _look(self) -> None:
         missing = [member_id for member_id in self._members() if not self._has_actors(member_id)]
@@ -120,8 +113,8 @@ class Keeper:
         return [MemberId(number) for number in range(self._options.members)]
 
     def _has_actors(self, member_id: MemberId) -> bool:
-        peer = _find(peer_name(self._options.group, member_id))
-        server = _find(server_name(self._options.group, member_id))
+        peer = find_actor(peer_name(self._options.group, member_id))
+        server = find_actor(server_name(self._options.group, member_id))
         self._peers[member_id], self._servers[member_id] = peer, server
         return peer is not None and server is not None
 
@@ -293,7 +286,8 @@ class Keeper:
             LOG.warning("group=%s %s", self._options.group, warning)
 
 
-def _find(name: str) -> Any:
+def find_actor(name: str) -> Any:
+    """The handle of one of our actors, or None when there is none of this name."""
     try:
         return ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
@@ -305,7 +299,7 @@ def _created(actor_class: Any, arguments: tuple[Any, ...], name: str) -> Any:
     try:
         return actor_class.remote(*arguments)
     except ValueError:
-        return _find(name)
+        return find_actor(name)
 
 
 def _ask(ref: Any, timeout_s: float = DESCRIBE_TIMEOUT_S) -> Any:

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raft_actors._version import __version__
-from raft_actors.cluster.keeper import RayKeeper, keeper_actor_options
+from raft_actors.cluster.keeper import RayKeeper, find_actor, keeper_actor_options
 from raft_actors.cluster.nodes import live_nodes, on_node, package_trouble
 from raft_actors.cluster.options import MEMBERS_MAX, GroupOptions, differences
 from raft_actors.cluster.recorder import stop_recorder
@@ -156,7 +156,7 @@ def group_options(group: str, timeout_s: float) -> dict[str, Any]:
     require_ray()
     deadline_s = time.monotonic() + timeout_s
     while True:
-        keeper = _find(keeper_name(group))
+        keeper = find_actor(keeper_name(group))
         if keeper is None and not members_of(group):
             raise UnknownGroup(
                 f"no group {group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`"
@@ -238,7 +238,7 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
     """
     require_ray()
     check_group(group)
-    keeper = _find(keeper_name(group))
+    keeper = find_actor(keeper_name(group))
     members = members_of(group)
     if keeper is None and not members:
         raise UnknownGroup(f"no group {group!r} runs on this Ray cluster")
@@ -250,10 +250,10 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
         ray.kill(keeper, no_restart=True)
         members = members_of(group)  # its last round may have created some
     for member_id in members:
-        server = _find(server_name(group, member_id))
+        server = find_actor(server_name(group, member_id))
         if server is not None:
             ray.kill(server, no_restart=True)
-    peers = {member_id: peer for member_id in members if (peer := _find(peer_name(group, member_id))) is not None}
+    peers = {member_id: peer for member_id in members if (peer := find_actor(peer_name(group, member_id))) is not None}
     failures = _kill_peers(peers, timeout_s)
     if delete_data and options is None:
         failures.append("no data was deleted: the keeper, which knows where it lies, is gone; delete it by hand")
@@ -330,13 +330,6 @@ def _delete_here(data_dir: str | None, group: str, members: Sequence[MemberId]) 
                 troubles.append(f"{path}: {refusal}")
                 break
     return troubles
-
-
-def _find(name: str) -> Any:
-    try:
-        return ray.get_actor(name, namespace=NAMESPACE)
-    except ValueError:
-        return None
 
 
 def _answer(ref: Any, timeout_s: float, otherwise: Any) -> Any:

@@ -195,11 +195,6 @@ class State:
         return self.incarnation.directory_id
 
     @property
-    def counts_itself(self) -> bool:
-        """Whether own copy, vote and authority count: only those of a voter in force do (contracts rule 1)."""
-        return self.configurations.in_force.is_voter(self.directory_id)
-
-    @property
     def leader_hint(self) -> MemberId | None:
         """Where to send clients."""
         return self.leader.member_id if self.leader is not None else None

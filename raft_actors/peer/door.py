@@ -10,9 +10,7 @@ only one that knows the connection. So frames never mix, and no lock is held ove
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import struct
 import threading
 import time
 from typing import Final, Protocol
@@ -21,6 +19,7 @@ from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
 from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
 from raft_actors.peer.links import ApplicationLink, Done
+from raft_actors.process import same_user
 
 RETRY_S: Final = 0.1
 """Between attempts to bind, as a predecessor that is just ending still holds the name; and to accept."""
@@ -30,9 +29,6 @@ WRITE_TIMEOUT_S: Final = 5.0
 """An application that takes nothing for this long is cut off; it attaches again when it is back."""
 CONNECTIONS_MAX: Final = 4
 READ_BYTES: Final = 256 * 1024
-
-_CREDENTIALS: Final = struct.Struct("3i")
-"""struct ucred of Linux: pid, uid, gid."""
 
 
 class Host(Protocol):
@@ -53,13 +49,6 @@ class Host(Protocol):
     def application_gone(self, link: ApplicationLink) -> None:
         """The connection ended, and with it in all likelihood the process."""
         ...
-
-
-def same_user(connection: socket.socket) -> bool:
-    """Whether the process at the other end runs as our user: nobody else has business here."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(raw)
-    return bool(uid == os.getuid())
 
 
 class ApplicationDoor:

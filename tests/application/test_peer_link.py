@@ -88,7 +88,7 @@ class TestConnecting:
                 peer = await listening.accept()
                 assert await peer.ended()
 
-        monkeypatch.setattr("raft_actors.application.peer_link.os.getuid", lambda: stranger)
+        monkeypatch.setattr("os.getuid", lambda: stranger)
         on_a_loop(story())
 
 

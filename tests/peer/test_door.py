@@ -244,7 +244,7 @@ class TestWhoMayEnter:
     def test_a_process_of_another_user_is_shown_out(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         stranger = os.getuid() + 1
         with monkeypatch.context() as patched:
-            patched.setattr(door.os, "getuid", lambda: stranger)
+            patched.setattr(os, "getuid", lambda: stranger)
             assert house.connect().ended()
         house.attach()
         assert house.host.gone == []  # it never was a connection of the host's
