@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
@@ -54,14 +54,17 @@ class PeerLink(asyncio.Protocol):
     @classmethod
     async def connect(cls, address: str, application: Application) -> PeerLink | None:
         """A connection to the peer at `address`, or None when nobody of our user listens there."""
-        loop = asyncio.get_running_loop()
+        # Connected here, not by the loop: uvloop, which Ray takes where it is installed, knows no abstract addresses.
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
         try:
-            transport, link = await loop.create_unix_connection(lambda: cls(application), address)
+            connection.connect(address)  # at once, or not at all: a full backlog is an OSError too
+            if not same_user(connection):
+                raise PermissionError(f"another user listens at {address!r}")
+            loop = asyncio.get_running_loop()
+            _, link = await loop.create_unix_connection(lambda: cls(application), sock=connection)
         except OSError:
-            return None
-        peer: socket.socket = transport.get_extra_info("socket")
-        if not same_user(peer):
-            transport.close()
+            connection.close()
             return None
         return link
 
@@ -92,8 +95,7 @@ class PeerLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the socket is connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes arrived."""

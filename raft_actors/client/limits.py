@@ -30,7 +30,7 @@ class ClientLimits:
     call_ms: int = 2_000
     """How long a server may hold a call. It holds a whole batch for its slowest attempt, and with it one of the few
     calls in flight."""
-    calls_in_flight_max: int = 4
+    calls_in_flight_max: int = 2
     """Calls of one kind that may be open at one server. What arrives meanwhile shares the next one."""
     calls_overdue_max: int = 32
     """When all are overdue, one probe a second goes out, up to this many: a stopped server must not eat memory."""

@@ -26,6 +26,8 @@ from raft_actors.peer.waiting import Waiting
 
 Note: TypeAlias = Callable[[str, dict[str, object]], None]
 
+OWNER: Final = "owner"
+"""The daemon that steps the engine, and whoever does so in its place."""
 DIRECT_BYTES_MAX: Final = 64 * 1024
 """What the owner may send itself: it fits into the socket's buffer, and into a Ray call without the object store."""
 
@@ -41,7 +43,7 @@ class Queues:
     """What the threads of one peer hand to each other; all of it holds something limited elsewhere (inbox.py)."""
 
     def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(lambda failure: on_failure(OWNER, failure))
         self.writes: queue.SimpleQueue[Persist] = queue.SimpleQueue()
         """For the disk daemon."""
         self.calls = Lane("sync log entries", self.inbox, on_failure)
@@ -56,7 +58,7 @@ class Queues:
 
 
 class Perform:
-    """The engine's world (engine.Ports), in the owner's thread: each method fills a queue and returns."""
+    """The engine's world (engine.Ports), in the owner's turn: each method fills a queue and returns."""
 
     def __init__(
         self,
@@ -103,7 +105,8 @@ class Perform:
             return
 
         def ended(data: bytes | None) -> None:
-            queues.inbox.put(lambda engine: engine.applied(call.call_id, _decoded_apply_answer(data)))
+            answer = _decoded_apply_answer(data)
+            queues.inbox.put_and_work(lambda engine: engine.applied(call.call_id, answer))
 
         if self._story is not None:
             self._story(f"apply {len(call.request.entries)} entries from {call.request.first_index}")

@@ -4,9 +4,9 @@ Here:   threads: the owner, the disk, the election timer, heartbeats, sync log e
         what each waits for; how they end.
 Never:  decisions (engine.py and core), bring-up and states (peer.py), Ray (transport.py, actor.py).
 
-Data flows one way: handler threads, timers, the disk and ended calls put jobs into the inbox; the owner steps the
-engine; the engine's ports fill the queues of the disk, of sync log entries and of apply command, whose daemons do what
-takes time: encode, write, call. No lock is held over any of it, and nothing waits without a deadline.
+Data flows one way: handler threads, timers, the disk and ended calls put jobs into the inbox; whoever has the turn
+there is the owner and steps the engine (inbox.py); the engine's ports fill the queues of the disk, of sync log entries
+and of apply command, whose daemons do what takes time: encode, write, call. Nothing waits without a deadline.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from raft_actors.peer.clock import Clock
 from raft_actors.peer.daemon import Daemon
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.links import ApplicationLink, Transport
-from raft_actors.peer.perform import Note, Perform, Queues
+from raft_actors.peer.perform import OWNER, Note, Perform, Queues
 from raft_actors.peer.waiting import resolve, result
 from raft_actors.storage.interface import Storage
 
@@ -83,12 +83,13 @@ class Runtime:
         self._failed = failed
         self._queues = Queues(self._daemon_died)
         self._stall_ms_max = 0.0
-        self._stall_since_s = time.monotonic()
+        self._stall_since_s = self._looked_s = self._ticked_s = time.monotonic()
         ports = Perform(self._queues, transport, note, lambda why: failed(why, None), story)
         self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=ports)
         self.engine.log_bytes = storage.log_bytes
+        self._queues.inbox.begin(self.engine)
         self._daemons = [
-            Daemon("owner", self._own, self._daemon_died),
+            Daemon(OWNER, self._own, self._daemon_died),
             Daemon("disk", self._write, self._daemon_died),
             Daemon("election timer", self._watch_election_timer, self._daemon_died),
             Daemon("heartbeats", self._beat, self._daemon_died),
@@ -116,6 +117,7 @@ class Runtime:
                 daemon.ask_to_stop()
         with self._queues.timers:
             self._queues.timers.notify_all()
+        self._queues.inbox.close(0.0)  # as the owner does, unless it hangs
         disk_last = sorted(self._daemons, key=lambda daemon: daemon.name == "disk")
         for daemon in disk_last:
             try:
@@ -138,7 +140,7 @@ class Runtime:
         number, future = self._queues.waiting.begin()
         request_id = RequestId(number)
         event = RequestReceived(now_ms=self._clock.now_ms(), request_id=request_id, envelope=envelope)
-        self._queues.inbox.put(lambda engine: engine.handle(event))
+        self._queues.inbox.put_and_work(lambda engine: engine.handle(event))
         reply: Envelope | None = self._queues.waiting.wait(number, future, self._config.rpc_deadline_ms)
         return None if reply is None else encode_envelope(reply)
 
@@ -158,14 +160,14 @@ class Runtime:
     def propose(self, data: bytes, timeout_ms: int) -> exchange.ProposeAnswer | None:
         """Start one entry (Ruaft's `start`). None: nobody knows, the owner did not answer in time."""
         proposal_id, future = self._queues.waiting.begin()
-        self._queues.inbox.put(lambda engine: engine.propose(proposal_id, data))
+        self._queues.inbox.put_and_work(lambda engine: engine.propose(proposal_id, data))
         answer: exchange.ProposeAnswer | None = self._queues.waiting.wait(proposal_id, future, timeout_ms)
         return answer
 
     def read(self, timeout_ms: int) -> exchange.ReadAnswer | None:
         """Verify authority: from which index on a state is new enough. None: not confirmed in time."""
         read_id, future = self._queues.waiting.begin(deadline_ms=self._clock.now_ms() + timeout_ms)
-        self._queues.inbox.put(lambda engine: engine.read(read_id))
+        self._queues.inbox.put_and_work(lambda engine: engine.read(read_id))
         answer: exchange.ReadAnswer | None = self._queues.waiting.wait(read_id, future, timeout_ms)
         return answer
 
@@ -197,7 +199,9 @@ class Runtime:
         future.add_done_callback(
             lambda ended: self._queues.applies.put(lambda: link.proposal_answered(number, ended.result()), direct=True)
         )
-        self._queues.inbox.put(partial(_propose, self._config.proposal_bytes_max, self._queues, proposal_id, data))
+        self._queues.inbox.put_and_work(
+            partial(_propose, self._config.proposal_bytes_max, self._queues, proposal_id, data)
+        )
 
     def begin_read(self, link: ApplicationLink, number: int, timeout_ms: int) -> None:
         """The application reads; `link.read_answered(number, ...)` follows, within `timeout_ms` or so."""
@@ -205,7 +209,7 @@ class Runtime:
         future.add_done_callback(
             lambda ended: self._queues.applies.put(lambda: link.read_answered(number, ended.result()), direct=True)
         )
-        self._queues.inbox.put(lambda engine: engine.read(read_id))
+        self._queues.inbox.put_and_work(lambda engine: engine.read(read_id))
 
     def ask(self, question: Callable[[Engine], object], timeout_ms: int) -> object | None:
         """The answer of the owner to a question about its engine; None: not in time."""
@@ -225,18 +229,20 @@ class Runtime:
     # -- daemons ------------------------------------------------------------------------------------------------------
 
     def _own(self, stop: threading.Event) -> None:
-        """The one thread that touches the engine."""
-        looked_s = ticked_s = time.monotonic()
+        """The owner's own thread: what others only leave in the inbox, and the passing of time."""
+        inbox = self._queues.inbox
         while not stop.is_set():
-            jobs = self._queues.inbox.take(TICK_S)
-            now_s = time.monotonic()
-            self._note_stall(now_s - looked_s - TICK_S, now_s)
-            for job in jobs:
-                job(self.engine)
-            if now_s - ticked_s >= TICK_S:
-                self.engine.tick()
-                ticked_s = now_s
-            looked_s = now_s
+            inbox.wait(TICK_S)
+            inbox.work(TICK_S, self._look)
+        inbox.close(TICK_S)
+
+    def _look(self, engine: Engine) -> None:
+        now_s = time.monotonic()
+        self._note_stall(now_s - self._looked_s - TICK_S, now_s)
+        self._looked_s = now_s
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
+            engine.tick()
 
     def _note_stall(self, stalled_s: float, now_s: float) -> None:
         if now_s - self._stall_since_s > STALL_KEPT_S:
@@ -252,7 +258,7 @@ class Runtime:
                 records: list[Record] = [record for write in writes for record in write.records]
                 self._storage.write(records)
                 marked = False
-                self._queues.inbox.put(partial(_written, writes[-1].seq, self._storage.log_bytes))
+                self._queues.inbox.put_and_work(partial(_written, writes[-1].seq, self._storage.log_bytes))
             elif not marked:
                 self._storage.mark_synced()
                 marked = True

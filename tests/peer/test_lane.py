@@ -22,7 +22,7 @@ class Failures:
 
 def a_lane(inbox: Inbox | None = None) -> tuple[Lane, Failures]:
     failures = Failures()
-    return Lane("apply command", inbox or Inbox(), failures), failures
+    return Lane("apply command", inbox or Inbox(lambda failure: None), failures), failures
 
 
 class TestWhoDoesIt:
@@ -39,7 +39,7 @@ class TestWhoDoesIt:
         assert done == [], "nobody runs the daemon here"
 
     def test_with_work_in_the_owners_inbox_the_daemon_does_it(self) -> None:
-        inbox = Inbox()
+        inbox = Inbox(lambda failure: None)
         inbox.put(lambda engine: None)
         lane, _ = a_lane(inbox)
         done: list[int] = []

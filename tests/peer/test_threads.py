@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
@@ -136,25 +137,133 @@ class TestWaiting:
 
 
 class TestInbox:
-    def test_jobs_come_in_the_order_in_which_they_were_put(self) -> None:
-        inbox = Inbox()
+    def test_jobs_are_done_in_the_order_in_which_they_were_put(self) -> None:
+        inbox, _ = an_inbox()
         order: list[int] = []
         for number in range(3):
             inbox.put(lambda engine, number=number: order.append(number))  # type: ignore[misc]
         assert len(inbox) == 3
-        jobs = inbox.take(0.0)
-        engine = object.__new__(Engine)
-        for job in jobs:
-            job(engine)
-        assert order == [0, 1, 2]
+        inbox.put_and_work(lambda engine: order.append(3))
+        assert order == [0, 1, 2, 3]
         assert len(inbox) == 0
 
-    def test_an_empty_one_gives_nothing_after_its_timeout(self) -> None:
-        assert Inbox().take(0.0) == []
+    def test_who_brings_a_job_does_it_while_nobody_is_at_work(self) -> None:
+        inbox, _ = an_inbox()
+        done_by: list[threading.Thread] = []
+        inbox.put_and_work(lambda engine: done_by.append(threading.current_thread()))
+        assert done_by == [threading.current_thread()]
 
-    def test_a_waiting_taker_gets_what_another_thread_puts(self) -> None:
-        inbox = Inbox()
-        putter = threading.Thread(target=lambda: inbox.put(lambda engine: None))
-        putter.start()
-        assert len(inbox.take(LONG_S)) == 1
-        putter.join()
+    def test_what_is_left_is_done_by_the_owners_thread_which_is_woken(self) -> None:
+        inbox, _ = an_inbox()
+        done: list[int] = []
+
+        def own() -> None:
+            inbox.wait(LONG_S)
+            inbox.work(LONG_S, also=lambda engine: done.append(2))
+
+        owner = threading.Thread(target=own)
+        owner.start()
+        inbox.put(lambda engine: done.append(1))
+        owner.join(LONG_S)
+        assert done == [1, 2]
+
+    def test_a_job_that_comes_while_another_is_done_is_not_done_beside_it_and_not_forgotten(self) -> None:
+        inbox, _ = an_inbox()
+        begun, may_end, order = threading.Event(), threading.Event(), list[int]()
+
+        def slow(engine: Engine) -> None:
+            begun.set()
+            assert may_end.wait(LONG_S)
+            order.append(1)
+
+        first = threading.Thread(target=inbox.put_and_work, args=(slow,))
+        first.start()
+        assert begun.wait(LONG_S)
+        inbox.put_and_work(lambda engine: order.append(2))  # returns at once
+        assert order == []
+        may_end.set()
+        first.join(LONG_S)
+        assert order == [1]
+        inbox.wait(LONG_S)  # it has been woken, or this takes too long
+        inbox.work(LONG_S, also=lambda engine: order.append(3))
+        assert order == [1, 2, 3]
+
+    def test_who_works_for_others_does_no_more_than_stood_there(self) -> None:
+        inbox, _ = an_inbox()
+        done: list[int] = []
+
+        def another(engine: Engine) -> None:
+            done.append(len(done))
+            inbox.put(another)
+
+        inbox.put_and_work(another)
+        assert done == [0]
+
+    def test_many_threads_never_do_two_at_a_time_and_forget_none(self) -> None:
+        inbox, _ = an_inbox()
+        at_work, done, stop = list[int](), list[int](), threading.Event()
+
+        def job(engine: Engine) -> None:
+            at_work.append(1)
+            assert len(at_work) == 1, "two at a time"
+            done.append(1)
+            at_work.pop()
+
+        def own() -> None:
+            while not stop.is_set() or len(inbox):
+                inbox.wait(0.01)
+                inbox.work(LONG_S, also=lambda engine: None)
+
+        def bring(put: Callable[[Callable[[Engine], None]], None]) -> None:
+            for _ in range(300):
+                put(job)
+
+        owner = threading.Thread(target=own)
+        owner.start()
+        givers = [threading.Thread(target=bring, args=(put,)) for put in (inbox.put, inbox.put_and_work) * 3]
+        for giver in givers:
+            giver.start()
+        for giver in givers:
+            giver.join(LONG_S)
+        stop.set()
+        owner.join(LONG_S)
+        assert len(done) == 6 * 300
+
+    def test_a_job_that_fails_is_the_owners_failure_and_the_last(self) -> None:
+        inbox, failures = an_inbox()
+
+        def broken(engine: Engine) -> None:
+            raise AssertionError("two leaders in a term")
+
+        done: list[int] = []
+        inbox.put_and_work(broken)
+        inbox.put_and_work(lambda engine: done.append(1))
+        inbox.work(0.0, also=lambda engine: done.append(2))
+        assert [str(failure) for failure in failures] == ["two leaders in a term"]
+        assert done == []
+        assert len(inbox) == 0
+
+    def test_nothing_is_done_after_it_was_closed(self) -> None:
+        inbox, _ = an_inbox()
+        done: list[int] = []
+        inbox.close(0.0)
+        inbox.put(lambda engine: done.append(1))
+        inbox.put_and_work(lambda engine: done.append(2))
+        assert done == []
+        assert len(inbox) == 0
+
+    def test_nothing_is_done_before_there_is_an_engine(self) -> None:
+        inbox = Inbox(lambda failure: None)
+        done: list[int] = []
+        inbox.put_and_work(lambda engine: done.append(1))
+        assert done == []
+        inbox.begin(object.__new__(Engine))
+        inbox.put_and_work(lambda engine: done.append(2))
+        assert done == [1, 2]
+
+
+def an_inbox() -> tuple[Inbox, list[BaseException]]:
+    failures: list[BaseException] = []
+    inbox = Inbox(failures.append)
+    inbox.begin(object.__new__(Engine))
+    return inbox, failures
