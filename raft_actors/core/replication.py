@@ -178,6 +178,7 @@ def handle_append_entries_reply(
     if reply.match_index > state.log.last.index or (not reply.success and reply.conflict is None):
         append_lost(progress, rpc_id)
         return DropReason.IMPOSSIBLE_MATCH
+    was_fed = rpc_id in progress.appends and not progress.probing
     progress.appends.discard(rpc_id)
     progress.last_answer_ms = now_ms
     progress.acked_beat = max(progress.acked_beat, min(reply.beat, leading.beat))
@@ -191,6 +192,9 @@ def handle_append_entries_reply(
         feed(state, leading, progress, out)
     elif reply.conflict is not None and _back_up(state, progress, reply.prev_index, reply.conflict):
         feed(state, leading, progress, out)
+    elif was_fed:  # it overtook the one before it: the member lacks what it carried, and holds by now what it built on
+        _probe_from_match(progress)
+        feed(state, leading, progress, out)
     return None
 
 
@@ -198,8 +202,8 @@ def _back_up(state: State, progress: Progress, prev_index: LogIndex, conflict: E
     """ "The leader can decrement nextIndex to bypass all of the conflicting entries in that term" (Raft §5.3, end).
 
     The hint is the follower's newest entry that can still match; we skip our own entries that cannot match it. A
-    failure that is older than what we know since changes nothing (reliability B7), and False is returned: sending
-    again at once what was just refused would never end.
+    failure that is older than what we know since does not move the guess (reliability B7), and False is returned:
+    sending again at once what was just refused would never end.
     """
     stale = prev_index <= progress.match_index or (progress.probing and prev_index != progress.next_index - 1)
     if stale:
@@ -216,6 +220,11 @@ def append_lost(progress: Progress, rpc_id: RpcId) -> None:
     if rpc_id in progress.appends:
         progress.appends.discard(rpc_id)
         if not progress.probing:
-            progress.probing = True
-            progress.next_index = LogIndex(progress.match_index + 1)
-            progress.appends.clear()
+            _probe_from_match(progress)
+
+
+def _probe_from_match(progress: Progress) -> None:
+    """Of what was sent ahead something did not get there: begin again behind what is known to be there."""
+    progress.probing = True
+    progress.next_index = LogIndex(progress.match_index + 1)
+    progress.appends.clear()

@@ -52,7 +52,7 @@ from raft_actors.core.events import (
 from raft_actors.core.invariants import check_state
 from raft_actors.core.messages import Envelope
 from raft_actors.core.outbox import Outbox, Outgoing
-from raft_actors.core.types import Incarnation, MemberId, RequestId, Role, RpcId, WriteSeq
+from raft_actors.core.types import DirectoryId, MemberId, RequestId, Role, RpcId, WriteSeq
 from raft_actors.peer.chain_watch import ChainWatch
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.clock import Clock
@@ -62,6 +62,8 @@ from raft_actors.peer.window import CallWindow, kind_of
 
 PENDING_CALLS_MAX = 64
 """Calls that Ray may hold for one target, per kind (also `max_pending_calls` of the actor handles)."""
+DIRECTORIES_REMEMBERED = 16
+"""Of one place; a disk is replaced by hand, and the messages of one replaced long ago are gone too."""
 STATE_CHECK_INTERVAL_MS = 1000
 """How often the whole state is checked, beside the constant-time check after every step."""
 STATE_CHECK_ENTRIES = 1024
@@ -134,7 +136,8 @@ class Engine:
         now_ms = clock.now_ms()
         self.feed = ApplicationFeed(now_ms=now_ms, bytes_max=config.apply_bytes_max)
         self.chains = ChainWatch(state, ports)
-        self._incarnations: dict[MemberId, Incarnation] = {}
+        self._starts: dict[MemberId, dict[DirectoryId, int]] = {}
+        """Highest start counter met of each directory that ever spoke from a member's place."""
         self._led_term = 0
         self._internal: deque[Event] = deque()
         self._checked_ms = now_ms
@@ -342,7 +345,9 @@ class Engine:
         self._ports.timers_changed()
 
     def _note_incarnation(self, event: Event) -> None:
-        """A higher start counter at an address frees the slots of calls to the one before."""
+        """A process that is new at its place, by its start counter or by a directory never met there, frees the slots
+        of calls to the one before. A late message of an earlier one frees nothing, even of a directory that is gone.
+        """
         match event:
             case RequestReceived(envelope=envelope) | ReplyReceived(envelope=envelope):
                 sender, incarnation, cluster_id = envelope.sender, envelope.incarnation, envelope.cluster_id
@@ -352,14 +357,13 @@ class Engine:
                 return
         if cluster_id != self.genesis.cluster_id:
             return
-        known = self._incarnations.get(sender)
-        if (
-            known is None
-            or known.directory_id != incarnation.directory_id
-            or known.start_count < incarnation.start_count
-        ):
-            self._incarnations[sender] = incarnation
-            if known is not None:
+        starts = self._starts.setdefault(sender, {})
+        if starts.get(incarnation.directory_id, 0) < incarnation.start_count:
+            is_first = not starts
+            starts[incarnation.directory_id] = incarnation.start_count
+            if len(starts) > DIRECTORIES_REMEMBERED:
+                del starts[next(iter(starts))]
+            if not is_first:
                 for rpc_id in self.window.target_restarted(sender):
                     self._internal.append(RequestFailed(now_ms=event.now_ms, rpc_id=rpc_id, to=sender))
 

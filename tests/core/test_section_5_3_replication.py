@@ -216,6 +216,25 @@ class TestAnswers:
         assert peer.refused(1, GENESIS_ID, second) == []
         assert (progress_of(peer, 1).next_index, progress_of(peer, 1).match_index) == before
 
+    def test_what_overtook_the_append_before_it_is_sent_again(self) -> None:
+        """Two appends under way, the second arrives first and is refused; the answer to the first comes first. The
+        refusal says nothing new about the log, but what the second carried is not there: nobody else would send it.
+        """
+        peer = leader_of_all()
+        peer.propose()
+        first = peer.newest(1)
+        peer.propose()
+        second = peer.newest(1)
+        peer.accepted(1, first)
+        (again,) = some(peer.refused(1, GENESIS_ID, second), SendRequest)
+        message = again.envelope.message
+        assert isinstance(message, AppendEntries)
+        assert (message.prev_entry.index, [entry.id.index for entry in message.entries]) == (1, [2])
+        assert peer.refused(1, GENESIS_ID, again) == [], (
+            "a member that refuses what it acknowledged is not asked at once"
+        )
+        assert progress_of(peer, 1).probing
+
     def test_a_refusal_of_a_probe_that_is_not_the_present_one_sends_nothing(self) -> None:
         """RF4: answering each refusal with the same message again would never end."""
         peer = leader(log=log_of(1, 1, 2, 2))
