@@ -1,19 +1,24 @@
 """A file system in memory that loses what was not synced, tears it, and refuses calls.
 
-One data directory, `/data/member`. The bytes that a process sees (the page cache) and the bytes on the platter are
-kept apart; between them stand the writes and name changes that were not synced. A power cut keeps any of those that a
-test chooses, in pieces of 512 bytes; a kill keeps the page cache.
+Here:   one data directory, `/data/member`, as `Files`; kills, power cuts, errors, short reads and writes; copies that
+        are cheap enough to take one at every call.
+Never:  what must be true after a fault (campaigns/oracle.py, or the test that makes it).
+
+The bytes that a process sees (the page cache) and the bytes on the platter are kept apart; between them stand the
+writes and name changes that were not synced. A power cut keeps any of those that a test chooses, in pieces of 512
+bytes; a kill keeps the page cache. It is less kind than real file systems: name changes reach the platter in any
+order, both halves of a rename alone too, and a file's sync does not bring its name along.
 """
 
 from __future__ import annotations
 
-import copy
 import errno
 import os
 import random
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from raft_actors.storage.files import Status
 
@@ -43,8 +48,11 @@ class Change:
     target: Inode | None = None
 
 
-Keep = Callable[[Change], Change | None]
+Keep: TypeAlias = Callable[[Change], Change | None]
 """What of a change a power cut leaves."""
+
+Watch: TypeAlias = Callable[[str], None]
+"""Told of every call that changes something, before it has any effect; of a read it hears nothing."""
 
 
 @dataclass(slots=True)
@@ -55,7 +63,10 @@ class Descriptor:
 
 
 class FaultyFiles:
-    """`Files` with faults. Calls that change something are counted; `stop_at` and `fail_at` name one of them."""
+    """`Files` with faults. Calls that change something are counted; `stop_at` and `fail_at` name one of them.
+
+    Calls that only look are counted apart; `fail_look_at` names one of those.
+    """
 
     def __init__(self, *, seed: int = 1) -> None:
         self.dice = random.Random(seed)
@@ -63,29 +74,47 @@ class FaultyFiles:
         self.cached_names: dict[str, Inode] = {}
         self.platter_names: dict[str, Inode] = {}
         self.changes: list[Change] = []
+        self.writing: Change | None = None
+        """The write that `watch` is being told of; none of it has happened."""
         self.descriptors: dict[int, Descriptor] = {}
         self.next_descriptor = 3
         self.calls: list[str] = []
+        self.looks = 0
+        self.watch: Watch | None = None
         self.stop_at: int | None = None
         self.fail_at: int | None = None
+        self.fail_for_ever = False
+        """All calls from `fail_at` on fail, until the process ends."""
+        self.fail_look_at: int | None = None
         self.error = errno.EIO
+        self.failed_sync: Keep = nothing
+        """What of its file's changes a sync that fails has brought to the platter."""
         self.short_writes = False
+        self.short_reads = False
 
     # -- faults
 
     def _call(self, what: str) -> None:
+        if self.watch is not None:
+            self.watch(what)
         number = len(self.calls)
         self.calls.append(what)
         if number == self.stop_at:
             raise MachineStopped(f"call {number}, {what}")
-        if number == self.fail_at:
+        if self.fail_at is not None and (number == self.fail_at or (self.fail_for_ever and number > self.fail_at)):
+            raise OSError(self.error, os.strerror(self.error))
+
+    def _look(self) -> None:
+        number, self.looks = self.looks, self.looks + 1
+        if number == self.fail_look_at:
             raise OSError(self.error, os.strerror(self.error))
 
     def kill(self) -> None:
-        """SIGKILL: descriptors and locks go, the page cache stays."""
+        """SIGKILL: descriptors and locks go, the page cache stays. What was to fail was that process's."""
         self.descriptors.clear()
-        self.stop_at = self.fail_at = None
-        self.calls = []
+        self.writing = None
+        self.stop_at = self.fail_at = self.fail_look_at = None
+        self.calls, self.looks = [], 0
 
     def power_cut(self, keep: Keep) -> None:
         """Keep of each change what `keep` says, in the order of the changes; then start from the platter."""
@@ -100,7 +129,41 @@ class FaultyFiles:
         self.kill()
 
     def copy(self) -> FaultyFiles:
-        return copy.deepcopy(self)
+        """Another machine with the same files, changes and open descriptors; no fault waits in it, nobody watches it.
+
+        Its dice go on from a number drawn here, since their whole state is as large as a small log.
+        """
+        inodes: dict[int, Inode] = {}
+
+        def twin_of(inode: Inode) -> Inode:
+            twin = inodes.get(id(inode))
+            if twin is None:
+                twin = inodes[id(inode)] = Inode(inode.cache[:], inode.platter[:], inode.mode)
+            return twin
+
+        def maybe(inode: Inode | None) -> Inode | None:
+            return None if inode is None else twin_of(inode)
+
+        def twin_change(change: Change) -> Change:
+            return Change(maybe(change.inode), change.offset, change.data, change.name, maybe(change.target))
+
+        twin = FaultyFiles(seed=self.dice.getrandbits(32))
+        twin.exists = self.exists
+        twin.cached_names = {name: twin_of(inode) for name, inode in self.cached_names.items()}
+        twin.platter_names = {name: twin_of(inode) for name, inode in self.platter_names.items()}
+        twin.changes = list(map(twin_change, self.changes))
+        twin.writing = None if self.writing is None else twin_change(self.writing)
+        twin.descriptors = {
+            number: Descriptor(maybe(each.inode), each.locks) for number, each in self.descriptors.items()
+        }
+        twin.next_descriptor = self.next_descriptor
+        twin.calls = list(self.calls)
+        twin.short_writes, twin.short_reads = self.short_writes, self.short_reads
+        return twin
+
+    def on_platter(self) -> tuple[tuple[str, bytes], ...]:
+        """What is durable now: names and bytes, to tell two images apart."""
+        return tuple(sorted((name, bytes(inode.platter)) for name, inode in self.platter_names.items()))
 
     def _to_platter(self, change: Change) -> None:
         if change.inode is None:
@@ -162,6 +225,7 @@ class FaultyFiles:
         del self.descriptors[descriptor]
 
     def fstat(self, descriptor: int) -> Status:
+        self._look()
         inode = self.descriptors[descriptor].inode
         if inode is None:
             return Status(mode=stat.S_IFDIR | 0o700, uid=0, size=0)
@@ -171,6 +235,7 @@ class FaultyFiles:
         return 0xEF53  # ext4
 
     def list_names(self, directory: int) -> list[str]:
+        self._look()
         names = list(self.cached_names)
         self.dice.shuffle(names)
         return names
@@ -181,36 +246,50 @@ class FaultyFiles:
         return inode
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        self._look()
+        if self.short_reads and size > 1:
+            size = self.dice.randrange(1, size)
         return bytes(self._file(descriptor).cache[offset : offset + size])
 
     def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         inode = self._file(descriptor)
         count = len(data) if not self.short_writes or len(data) == 1 else self.dice.randrange(1, len(data))
+        self.writing = Change(inode=inode, offset=offset, data=bytes(data))
         try:
             self._call("write")
         except OSError:
             count = count // 2  # what an error leaves behind is anybody's guess
             raise
         finally:
-            part = bytes(data[:count])
-            self.changes.append(Change(inode=inode, offset=offset, data=part))
-            if len(inode.cache) < offset + count:
-                inode.cache.extend(bytes(offset + count - len(inode.cache)))
-            inode.cache[offset : offset + count] = part
+            self.write_part(count)
         return count
+
+    def write_part(self, count: int) -> None:
+        """The first bytes of the write that is under way reach the page cache, and it is under way no more."""
+        write, self.writing = self.writing, None
+        assert write is not None, "no write is under way"
+        assert write.inode is not None, "a write is to a file"
+        part, cache = write.data[:count], write.inode.cache
+        self.changes.append(Change(inode=write.inode, offset=write.offset, data=part))
+        if len(cache) < write.offset + count:
+            cache.extend(bytes(write.offset + count - len(cache)))
+        cache[write.offset : write.offset + count] = part
 
     def sync_data(self, descriptor: int) -> None:
         inode = self.descriptors[descriptor].inode
+        others = [change for change in self.changes if change.inode is not inode]
         mine = [change for change in self.changes if change.inode is inode]
         try:
             self._call("sync directory" if inode is None else "sync")
         except OSError:
             # The kernel marks the pages clean: they are still read, never written, and the next sync says ok.
-            self.changes = [change for change in self.changes if change not in mine]
+            self.changes = others
+            for kept in filter(None, map(self.failed_sync, mine)):
+                self._to_platter(kept)
             raise
         for change in mine:
             self._to_platter(change)
-        self.changes = [change for change in self.changes if change.inode is not inode]
+        self.changes = others
 
     def sync(self, descriptor: int) -> None:
         self.sync_data(descriptor)

@@ -1,0 +1,290 @@
+"""K6: every bit, byte value, length and sector of a data directory changed, and nothing acknowledged lost in silence.
+
+Here:   `run_unit`: a log of 16 KiB in several files with every type of record, its marks intact or its last group not
+        yet marked; every single change of it, opened; what may then be said.
+Never:  crashes (crashes.py): here everything was synced, and then the disk or somebody changed it.
+
+What a start may say of a changed directory:
+
+- the same data, if the change does not matter;
+- a refusal, `LogDamaged`, that names the file and an offset not behind the change, and says what to do;
+- the log without its end, and it counts torn bytes: only from the change on, and only if no *mark* behind it survived
+  (docs/FORMATS.md: a group header, a synced mark, the header of a later file). A single bit or byte can so take the
+  last group before its mark is there, and nothing else (docs/DIVERGENCE.md); a lost sector or a shorter file can take
+  what lies in it with its marks. A file cut short at the end of a group is an older state of the directory, and looks
+  like one: nobody can tell.
+
+Never other data, another exception, a start counter told before, or more than 64 MiB of memory.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Final, TypeAlias
+
+from raft_actors.errors import LogDamaged
+from raft_actors.storage.directory import IDENTITY, LOCK, SEGMENT_SUFFIX
+from raft_actors.storage.records import MARK_PREFIXES, read_mark
+from raft_actors.storage.wal import FileStorage
+from tests.campaigns import Finding, Outcome
+from tests.storage.campaigns.found import Found, expect, trace
+from tests.storage.campaigns.memory import measured
+from tests.storage.campaigns.oracle import Model
+from tests.storage.campaigns.workload import draw_group, open_storage
+from tests.storage.faulty_files import SECTOR_BYTES, FaultyFiles
+from tests.storage.logs import GENESIS
+
+LOG_BYTES: Final = 16 * 1024
+SEGMENT_BYTES_MAX: Final = 6 * 1024
+UNITS_PER_LOG: Final = 211
+"""The cases of one log go round these units one by one: a prime number, so that each unit has some of every
+kind."""
+Change: TypeAlias = Callable[[FaultyFiles], None]
+
+
+Span: TypeAlias = tuple[int, int | None]
+"""First byte that is changed, and the one behind the last; None: all the rest of the file is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One change of a directory."""
+
+    kind: str
+    name: str
+    """The file that is changed."""
+    spans: tuple[Span, ...]
+    """Where; in order."""
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A directory as it was left, and what may be said of it."""
+
+    files: FaultyFiles
+    states: tuple[Model, ...]
+    """The log after each group, the empty one first."""
+    group_ends: tuple[tuple[str, int], ...]
+    """File and offset behind each group; of a group that is written twice, the later place."""
+    marks: tuple[tuple[str, int, int], ...]
+    """File, first byte and end of everything that says: all before was synced."""
+    start_count: int
+
+
+# -- the directory ------------------------------------------------------------------------------------------------
+
+
+@cache
+def make(seed: int, *, marked: bool) -> Log:
+    """At least LOG_BYTES of log in several files, from several starts, with every type of record."""
+    dice = random.Random(seed)
+    files = FaultyFiles(seed=seed)
+    storage = open_storage(files, SEGMENT_BYTES_MAX)
+    storage.write_genesis(GENESIS)
+    states = [Model(), Model().after([GENESIS])]
+    ends = [_end(storage), _end(storage)]
+    while storage.log_bytes < LOG_BYTES or len(states) < 40:
+        group = draw_group(dice, states[-1])
+        storage.write(group)
+        states.append(states[-1].after(group))
+        ends.append(_end(storage))
+        if dice.random() < 0.2:
+            storage.mark_synced()
+        if dice.random() < 0.1:
+            files.kill()
+            storage = open_storage(files, SEGMENT_BYTES_MAX)
+            ends[-1] = _end(storage)
+    if storage.recovered.entries == states[-1].entries:  # the last group must stand behind the last start
+        group = draw_group(dice, states[-1])
+        storage.write(group)
+        states.append(states[-1].after(group))
+        ends.append(_end(storage))
+    if marked:
+        storage.mark_synced()
+    start_count = storage.recovered.incarnation.start_count
+    files.kill()
+    return Log(files, tuple(states), tuple(ends), tuple(_marks(files, storage)), start_count)
+
+
+def _end(storage: FileStorage) -> tuple[str, int]:
+    end = storage._end
+    return f"log-{end.segment:08d}.seg", end.offset
+
+
+def _marks(files: FaultyFiles, storage: FileStorage) -> Iterator[tuple[str, int, int]]:
+    directory_id = storage.recovered.incarnation.directory_id
+    for number, name in enumerate(log_names(files)):
+        data = bytes(files.cached_names[name].cache)
+        if number:  # its header says it of the files before
+            yield name, 0, 24
+        segment = int(name[4:12])
+        for at in range(len(data)):
+            if data[at : at + 4] in MARK_PREFIXES:
+                mark = read_mark(data, at, len(data), directory_id, segment)
+                if mark is not None:
+                    yield name, at, mark[0].behind
+
+
+def log_names(files: FaultyFiles) -> list[str]:
+    """The files of the log, oldest first."""
+    return sorted(name for name in files.cached_names if name.endswith(SEGMENT_SUFFIX))
+
+
+# -- the changes --------------------------------------------------------------------------------------------------
+
+
+def cases(log: Log, names: Sequence[str], dice: random.Random) -> Iterator[Case]:
+    """Every change of the kinds below of each of these files."""
+    for name in names:
+        data = bytes(log.files.cached_names[name].cache)
+        for at in range(len(data)):
+            for bit in range(8):
+                yield _replaced("bit flipped", name, (at, bytes([data[at] ^ 1 << bit])))
+            for value in {0x00, 0xFF} - {data[at]}:
+                yield _replaced("byte set", name, (at, bytes([value])))
+            yield Case("cut short", name, ((at, None),), partial(_cut, name=name, size=at))
+        yield from _sector_cases(name, data, dice)
+        for size in (1, 23, 28, 100, SECTOR_BYTES, 5000):
+            for kind, tail in (("zeros", bytes(size)), ("ones", b"\xff" * size), ("noise", dice.randbytes(size))):
+                yield _replaced(f"a tail of {kind}", name, (len(data), tail))
+        for at in (0, len(data) // 2):  # bytes of the log again, where others or none belong
+            yield _replaced("a tail of the same file", name, (len(data), data[at:]))
+
+
+def _sector_cases(name: str, data: bytes, dice: random.Random) -> Iterator[Case]:
+    starts = range(0, len(data), SECTOR_BYTES)
+    sectors = [data[at : at + SECTOR_BYTES] for at in starts]
+    for number, at in enumerate(starts):
+        size = len(sectors[number])
+        for kind, instead in (("zeros", bytes(size)), ("ones", b"\xff" * size), ("noise", dice.randbytes(size))):
+            yield _replaced(f"sector of {kind}", name, (at, instead))
+        for other in range(len(sectors)):
+            if other != number:
+                yield _replaced("sector repeated", name, (at, sectors[other][:size].ljust(size, b"\0")))
+            if other > number and len(sectors[other]) == size:
+                yield _replaced("sectors swapped", name, (at, sectors[other]), (starts[other], sectors[number]))
+
+
+def _replaced(kind: str, name: str, *parts: tuple[int, bytes]) -> Case:
+    spans = tuple((at, at + len(data)) for at, data in parts)
+    return Case(kind, name, spans, partial(_put, name=name, parts=parts))
+
+
+def _put(files: FaultyFiles, *, name: str, parts: Sequence[tuple[int, bytes]]) -> None:
+    cache = files.cached_names[name].cache
+    for at, data in parts:
+        cache[at : at + len(data)] = data
+
+
+def _cut(files: FaultyFiles, *, name: str, size: int) -> None:
+    del files.cached_names[name].cache[size:]
+
+
+# -- what may be said ---------------------------------------------------------------------------------------------
+
+
+def judge(log: Log, case: Case) -> str:
+    """Open a copy of the directory with this change, in a word what came of it. Raises `Found`."""
+    image = log.files.copy()
+    case.change(image)
+    try:
+        found = open_storage(image, SEGMENT_BYTES_MAX).recovered
+    except LogDamaged as refusal:
+        expect(not image.descriptors, "a refusal holds something open", str(refusal))
+        _expect_unchanged(log, case, image)
+        _judge_refusal(case, refusal)
+        return "refused"
+    except Exception as failure:
+        raise Found("not the declared error", trace(failure)) from failure
+    expect(found.incarnation.start_count > log.start_count, "start counter repeated", str(found.incarnation))
+    model = Model.of(found)
+    if model == log.states[-1]:
+        return "the same data"
+    expect(model in log.states, "changed data", f"{len(model.entries)} entries, term {model.term}: never the state")
+    kept = max(number for number, state in enumerate(log.states) if state == model)
+    expect(found.torn_bytes > 0 or _is_an_older_state(log, case), "silent loss", "groups are gone and nothing is torn")
+    expect(not _mark_survives(log, case), "silent loss", "a mark behind the change says that it was synced")
+    name, end = log.group_ends[kept + 1]
+    expect(
+        name > case.name or (name == case.name and end > case.spans[0][0]),
+        "silent loss",
+        f"group {kept + 1} ended at byte {end} of {name}, before the change",
+    )
+    lost = len(log.states) - 1 - kept
+    if case.kind in ("bit flipped", "byte set"):
+        expect(lost == 1, "silent loss", f"one byte took {lost} groups")
+    return "the last group lost" if lost == 1 else "groups lost with all marks behind them"
+
+
+def _expect_unchanged(log: Log, case: Case, image: FaultyFiles) -> None:
+    """A start that refuses has left the directory as it found it, for whoever wants to look into it."""
+    before = log.files.copy()
+    case.change(before)
+    for files in (before, image):
+        files.cached_names.pop(LOCK, None)  # it says who looked last
+    expect(image.cached_names == before.cached_names, "a refusal changed something", case.name)
+
+
+def _judge_refusal(case: Case, refusal: LogDamaged) -> None:
+    text = str(refusal)
+    expect(refusal.file.endswith(f"/{case.name}"), "imprecise refusal", f"{case.name} was changed: {text}")
+    expect(0 <= refusal.offset <= case.spans[0][0], "imprecise refusal", f"byte {case.spans[0][0]}: {text}")
+    expect(case.name in text, "imprecise refusal", text)
+    expect("replacing it" in text or "put back" in text, "no word what to do", text)
+
+
+def _is_an_older_state(log: Log, case: Case) -> bool:
+    """Whether the file was cut short at a place where it once ended: behind a group, before a mark, or new."""
+    size, behind = case.spans[0]
+    ends = {*log.group_ends, *((name, first) for name, first, _ in log.marks)}
+    return behind is None and (size == 0 or (case.name, size) in ends)
+
+
+def _mark_survives(log: Log, case: Case) -> bool:
+    """Whether something behind the first changed byte is as it was, and says that all before it was synced."""
+    begin = case.spans[0][0]
+    for name, first, end in log.marks:
+        if name > case.name:
+            return True
+        untouched = all(end <= at or (behind is not None and first >= behind) for at, behind in case.spans)
+        if name == case.name and first >= begin and untouched:
+            return True
+    return False
+
+
+# -- a unit -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _plan(seed: int) -> tuple[tuple[bool, Case], ...]:
+    """All cases of one log: of its marked form, and of the last file without the last mark; each with its form."""
+    dice = random.Random(seed)
+    marked, unmarked = make(seed, marked=True), make(seed, marked=False)
+    names = [*log_names(marked.files), IDENTITY]
+    return (
+        *((True, case) for case in cases(marked, names, dice)),
+        *((False, case) for case in cases(unmarked, log_names(unmarked.files)[-1:], dice)),
+    )
+
+
+def run_unit(unit: int) -> Outcome:
+    """Every `UNITS_PER_LOG`th case of the log with seed `unit // UNITS_PER_LOG`."""
+    seed, first = divmod(unit, UNITS_PER_LOG)
+    tally: Counter[str] = Counter()
+    mine = _plan(seed)[first::UNITS_PER_LOG]
+    replay = f"python -m tests.storage.campaigns k6 --first {unit} --count 1"
+    for number, (marked, case) in enumerate(mine, 1):
+        where = f"log {seed}, {'marked' if marked else 'not marked'}: {case.kind} in {case.name} at {case.spans}"
+        try:
+            said = measured(partial(judge, make(seed, marked=marked), case), True)
+        except Found as found:
+            finding = Finding(rule=found.rule, text=f"{where}\n{found.text}", replay=replay)
+            return Outcome(done=number, counters=tally, findings=(finding,))
+        tally[case.kind] += 1
+        tally[f"{said}, {'marked' if marked else 'not marked'}"] += 1
+    return Outcome(done=len(mine), counters=tally)

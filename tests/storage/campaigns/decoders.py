@@ -1,0 +1,386 @@
+"""Everything in the product that makes values of bytes, each with good bytes, its declared errors and its way back.
+
+Here:   `DECODERS`: those of the wire, of the log's content, of the store and of the recorder.
+Never:  what is on a disk (on_disk.py), how bytes are changed and what is judged (fuzz.py). No pickle is opened: that
+        runs its writer's code, by design, and is the caller's explicit choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+from kv import commands, limits, results
+from kv.encoded import Encoded
+from kv.errors import (
+    AnswerMalformed,
+    CommandMalformed,
+    SnapshotMalformed,
+    StoreRefusal,
+    ValueNotNative,
+    ValueOpaque,
+    ValueTooLarge,
+    ValueUnreadable,
+)
+from kv.fields import pack, pack_many, unpack, unpack_many
+from kv.machine import KVMachine
+from kv.values import decode as decode_value
+from kv.values import encode as encode_value
+from raft_actors import codec
+from raft_actors.application import frames, settings
+from raft_actors.application.packing import Codec, Malformed
+from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
+from raft_actors.client import operation, wire
+from raft_actors.core.entries import Genesis
+from raft_actors.core.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Envelope,
+    Message,
+    PreVote,
+    PreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+)
+from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
+from raft_actors.errors import ConfigError, VersionDiffers
+from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
+from raft_actors.recording.errors import RowsUnreadable
+from raft_actors.recording.rows import count_rows, decode_rows, encode_rows
+from tests.application.builders import frame
+from tests.application.test_formats import CHECKPOINT, CLUSTER, DIRECTORY, MESSAGES
+from tests.storage.campaigns.on_disk import ON_DISK
+from tests.storage.campaigns.target import Decoder
+from tests.storage.logs import CONFIGURATION, GENESIS, command, entry
+
+_AT: Final = EntryId(Term(4), LogIndex(9))
+_SPEAKER: Final = Incarnation(directory_id=DirectoryId(bytes(range(16))), start_count=3)
+
+
+# -- between peers (raft_actors/codec.py) ---------------------------------------------------------------------------
+
+
+def _envelope(message: Message) -> bytes:
+    return codec.encode_envelope(
+        Envelope(cluster_id=b"C" * 16, sender=MemberId(1), incarnation=_SPEAKER, to=MemberId(2), message=message)
+    )
+
+
+def _reply(conflict: EntryId | None) -> AppendEntriesReply:
+    return AppendEntriesReply(
+        term=Term(5),
+        success=conflict is None,
+        request_term=Term(5),
+        prev_index=LogIndex(8),
+        match_index=LogIndex(9),
+        conflict=conflict,
+        beat=3,
+    )
+
+
+def _append_entries(*entries: Any) -> AppendEntries:
+    return AppendEntries(term=Term(5), prev_entry=_AT, entries=entries, leader_commit=LogIndex(7), beat=3)
+
+
+_MESSAGES: Final[tuple[Message, ...]] = (
+    PreVote(term=Term(5), last_entry=_AT, campaign=7),
+    PreVoteReply(term=Term(5), vote_granted=True, campaign=7),
+    RequestVote(term=Term(5), last_entry=_AT),
+    RequestVoteReply(term=Term(5), vote_granted=False),
+    _append_entries(),
+    _append_entries(command(5, 10), entry(5, 11), entry(5, 12, CONFIGURATION)),
+    _reply(None),
+    _reply(_AT),
+)
+
+
+def _peer_decoder(name: str, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes], *good: bytes) -> Decoder:
+    return Decoder(name=name, decode=decode, errors=(codec.CodecError,), encode=encode, exact=True, samples=good)
+
+
+def _read_entry(data: bytes) -> tuple[Any, bytes]:
+    """The entry in the middle of something longer, and what is behind it."""
+    found, end = codec.read_entry(b"before" + data + b"behind", 6, 6 + len(data))
+    return found, data[end - 6 :]
+
+
+_PEERS: Final = (
+    _peer_decoder("envelope", codec.decode_envelope, codec.encode_envelope, *map(_envelope, _MESSAGES)),
+    _peer_decoder(
+        "hello",
+        codec.decode_hello,
+        codec.encode_hello,
+        codec.encode_hello(codec.Hello(cluster_id=b"C" * 16, sender=MemberId(1), incarnation=_SPEAKER)),
+    ),
+    _peer_decoder(
+        "genesis",
+        codec.decode_genesis,
+        codec.encode_genesis,
+        codec.encode_genesis(GENESIS),
+        codec.encode_genesis(
+            Genesis(cluster_id=b"C" * 16, group="ü", configuration=GENESIS.configuration, settings=b"")
+        ),
+    ),
+    _peer_decoder(
+        "entry",
+        codec.decode_entry,
+        codec.encode_entry,
+        *map(codec.encode_entry, (command(1, 2), entry(1, 1), entry(3, 4, CONFIGURATION))),
+    ),
+    _peer_decoder(
+        "entry among others",
+        _read_entry,
+        lambda found: codec.encode_entry(found[0]) + found[1],
+        codec.encode_entry(command(1, 2)) + codec.encode_entry(entry(1, 3)),
+    ),
+)
+
+
+# -- between peer, application and client -----------------------------------------------------------------------------
+
+
+def _codecs() -> Iterable[Decoder]:
+    """One for each codec of messages; the samples are the messages of its own tests."""
+    by_codec: dict[int, tuple[Codec[Any], list[bytes]]] = {}
+    report = ChainReport(cluster_id=CLUSTER, directory_id=DIRECTORY, agreed=False, checkpoints=(CHECKPOINT, CHECKPOINT))
+    outcomes = (frames.Computed(result=b"r"), frames.SessionExpired(applied_index=9), frames.Fenced())
+    for each, message in (*MESSAGES, (CHAIN_REPORT, report), (frames._OUTCOMES, outcomes)):
+        by_codec.setdefault(id(each), (each, []))[1].append(each.encode(message))
+    for each, good in by_codec.values():
+        kind = type(each.decode(good[0])).__name__
+        name = f"message {kind}" if kind != "tuple" else f"messages {type(each.decode(good[0])[0]).__name__}"
+        yield Decoder(name=name, decode=each.decode, errors=(Malformed,), encode=each.encode, samples=tuple(good))
+
+
+def _read_pipe(data: bytes) -> tuple[tuple[PipeFrame, ...], bytes]:
+    """The stream in pieces of growing size; and what is left of it in the end."""
+    reader, found, at = FrameReader(), list[PipeFrame](), 0
+    for size in range(1, len(data) + 2):
+        found += reader.feed(data[at : at + size])
+        at += size
+        if at >= len(data):
+            break
+    return tuple(found), data[sum(len(_pipe_bytes(each)) for each in found) :]
+
+
+def _pipe_bytes(each: PipeFrame) -> bytes:
+    return encode_frame(each.kind, each.number, each.payload)
+
+
+def _answers(kind: operation.Kind) -> Callable[[bytes], Any]:
+    call = operation.Call(
+        number=1,
+        kind=kind,
+        member_id=MemberId(0),
+        operations=tuple(
+            operation.Operation(number=number, kind=kind, request=b"", deadline_ms=0, timeout_ms=0)
+            for number in range(2)
+        ),
+        data=b"",
+        patient_until_ms=0,
+        overdue_at_ms=0,
+    )
+    return partial(wire.decode, call)
+
+
+_DONE: Final = tuple(each.encode(message) for each, message in MESSAGES if type(message) is tuple)
+
+_APPLICATION: Final = (
+    *_codecs(),
+    Decoder(
+        name="batch",
+        decode=frames.decode_batch,
+        errors=(Malformed,),
+        encode=frames.encode_batch,
+        samples=(
+            frames.encode_batch([frame(3, b"x", acked_below=2, opens=4), frames.RawFrame(command=b"y")]),
+            frames.encode_batch([frame(number) for number in range(20)]),
+        ),
+    ),
+    Decoder(
+        name="settings of an application",
+        decode=settings.decode_settings,
+        errors=(Malformed, ConfigError),
+        encode=settings.encode_settings,
+        samples=(
+            settings.encode_settings(
+                settings.ApplicationSettings(
+                    sessions=settings.SessionLimits(), machine=limits.encode_settings(limits.Limits())
+                )
+            ),
+        ),
+    ),
+    Decoder(
+        name="frames on the socket",
+        decode=_read_pipe,
+        errors=(Malformed,),
+        encode=lambda read: b"".join(map(_pipe_bytes, read[0])) + read[1],
+        exact=True,
+        samples=(b"".join(encode_frame(kind, 7 * kind, bytes(3 * kind)) for kind in Kind),),
+    ),
+    Decoder(name="answers to commands", decode=_answers(operation.Kind.COMMAND), samples=_DONE),
+    Decoder(name="answers to queries", decode=_answers(operation.Kind.READ), samples=_DONE),
+)
+
+
+# -- the store --------------------------------------------------------------------------------------------------------
+
+_LIMITS: Final = limits.Limits(key_bytes_max=64, value_bytes_max=4_000, batch_bytes_max=8_000)
+_VALUES: Final = (
+    None, True, 2**63 - 1, -1.5, "text", b"bytes", [1, "a", [b"", None]], {"a": {"b": (1, (2, "c"))}}, (), [(), {}],
+)  # fmt: skip
+_ENCODED: Final = tuple(encode_value(value, value_bytes_max=4_000) for value in _VALUES)
+
+_COMMANDS: Final = (
+    commands.encode_put("k", _ENCODED[4], limits=_LIMITS),
+    commands.encode_put("k", _ENCODED[6], if_version=3, limits=_LIMITS),
+    commands.encode_append("k", _ENCODED[6], limits=_LIMITS),
+    commands.encode_delete("k", if_version=0, limits=_LIMITS),
+    commands.encode_put_many({f"key {n}": value for n, value in enumerate(_ENCODED)}, limits=_LIMITS),
+)
+_QUERIES: Final = (
+    commands.encode_get(["k", "l", "key 3"], limits=_LIMITS),
+    commands.encode_scan("k", start_after="k", limit=3, limits=_LIMITS),
+    commands.encode_scan(limits=_LIMITS),
+)
+
+
+def _machine() -> KVMachine:
+    machine = KVMachine(_LIMITS)
+    for index, each in enumerate(_COMMANDS, 1):
+        machine.apply(index, each)
+    return machine
+
+
+def _encode_command(found: commands.Command) -> bytes:
+    match found:
+        case commands.Put(key=key, value=value, if_version=version):
+            return pack(commands.Op.PUT, key, value, version)
+        case commands.Append(key=key, value=value):
+            return pack(commands.Op.APPEND, key, value)
+        case commands.Delete(key=key, if_version=version):
+            return pack(commands.Op.DELETE, key, version)
+        case commands.PutMany(items=items):
+            return pack(commands.Op.PUT_MANY, pack_many(part for item in items for part in item))
+
+
+def _encode_query(found: commands.Query) -> bytes:
+    match found:
+        case commands.Get(keys=keys):
+            return pack(commands.Op.GET, pack_many(keys))
+        case commands.Scan(prefix=prefix, start_after=after, limit=limit):
+            return pack(commands.Op.SCAN, prefix, after, limit)
+
+
+def _apply(data: bytes) -> bytes:
+    """A machine takes anything: a refusal is a result, in bytes; and afterwards it can still be stored."""
+    machine = _machine()
+    answer = machine.apply(9, data)
+    KVMachine(_LIMITS).restore(map(memoryview, machine.snapshot()))
+    return answer
+
+
+def _query(data: bytes) -> bytes:
+    return _machine().query(data)
+
+
+def _restore(data: bytes) -> KVMachine:
+    machine = KVMachine(_LIMITS)
+    machine.restore(iter([memoryview(data)[:10], memoryview(data)[10:]]))
+    return machine
+
+
+def _open_value(data: bytes) -> Any:
+    try:
+        encoded = Encoded(data)
+    except ValueError as refusal:  # what is stored begins with a known kind: machine.py sees to it
+        raise ValueUnreadable(str(refusal)) from refusal
+    return decode_value(encoded, allow_pickle=False)
+
+
+def _encode_native(value: Any) -> bytes | None:
+    try:
+        return encode_value(value, allow_pickle=False, value_bytes_max=1 << 20).data
+    except (ValueNotNative, ValueTooLarge):
+        return None
+
+
+def _known_kind(data: bytes) -> bytes:
+    return bytes([data[0] % 4]) + data[1:] if data else data
+
+
+_REFUSED: Final = (StoreRefusal, AnswerMalformed)
+_RESULTS: Final = (
+    results.encode_version(7),
+    results.encode_deleted(True),
+    *(
+        _machine().apply(9, wrong)
+        for wrong in (b"", _COMMANDS[1], commands.encode_append("k", _ENCODED[4], limits=_LIMITS))
+    ),
+    *map(_machine().query, _QUERIES),
+)
+
+
+def _result_decoder(name: str, decode: Callable[[bytes], Any]) -> Decoder:
+    return Decoder(name=f"result: {name}", decode=decode, errors=_REFUSED, samples=_RESULTS)
+
+
+_STORE: Final = (
+    Decoder(
+        name="command",
+        decode=commands.decode_command,
+        errors=(CommandMalformed,),
+        encode=_encode_command,
+        samples=_COMMANDS,
+    ),
+    Decoder(
+        name="query", decode=commands.decode_query, errors=(CommandMalformed,), encode=_encode_query, samples=_QUERIES
+    ),
+    Decoder(name="machine, applying", decode=_apply, samples=_COMMANDS),
+    Decoder(name="machine, asked", decode=_query, samples=_QUERIES),
+    Decoder(
+        name="snapshot",
+        decode=_restore,
+        errors=(SnapshotMalformed, VersionDiffers),
+        encode=lambda machine: b"".join(machine.snapshot()),
+        samples=(b"".join(_machine().snapshot()), b"".join(KVMachine(_LIMITS).snapshot())),
+    ),
+    Decoder(
+        name="value",
+        decode=_open_value,
+        errors=(ValueUnreadable, ValueOpaque),
+        encode=_encode_native,
+        samples=tuple(each.data for each in _ENCODED),
+        seal=_known_kind,
+    ),
+    Decoder(
+        name="limits",
+        decode=limits.decode_settings,
+        errors=(ConfigError, VersionDiffers),
+        encode=limits.encode_settings,
+        samples=(limits.encode_settings(_LIMITS), limits.encode_settings(limits.Limits())),
+    ),
+    _result_decoder("version", results.decode_version),
+    _result_decoder("versions", lambda data: results.decode_versions(data, ["k", "l", "m"])),
+    _result_decoder("deleted", results.decode_deleted),
+    _result_decoder("found", lambda data: results.decode_found(data, ["k", "l", "key 3"])),
+    _result_decoder("page", results.decode_page),
+    Decoder(name="row of fields", decode=unpack, errors=(ValueError,), samples=(*_RESULTS, *_COMMANDS, *_QUERIES)),
+    Decoder(
+        name="long row of fields", decode=unpack_many, errors=(ValueError,), samples=(pack_many([1, b"x", "y", None]),)
+    ),
+)
+
+
+# -- the recorder -----------------------------------------------------------------------------------------------------
+
+_ROWS: Final = encode_rows([{"t_ms": 1.5, "member": 2, "what": "x", "ok": True, "none": None}] * 3)
+
+_RECORDER: Final = (
+    Decoder(name="rows", decode=decode_rows, errors=(RowsUnreadable,), encode=encode_rows, samples=(_ROWS,)),
+    Decoder(name="count of rows", decode=count_rows, errors=(RowsUnreadable,), samples=(_ROWS,)),
+)
+
+DECODERS: Final[tuple[Decoder, ...]] = (*_PEERS, *_APPLICATION, *_STORE, *_RECORDER, *ON_DISK)
+"""In a fixed order: a case is the n-th try of a unit."""
