@@ -12,6 +12,7 @@ from typing import Final
 import msgpack
 
 from kv.errors import BatchTooLarge, KeyInvalid, KeyTooLarge, ValueTooLarge
+from raft_actors.application.packing import require_whole
 from raft_actors.errors import ConfigError, VersionDiffers
 
 MACHINE_VERSION: Final = 1
@@ -89,15 +90,21 @@ def decode_settings(settings: bytes) -> Limits:
     `ConfigError` for anything else that is wrong.
     """
     try:
+        require_whole(settings)
         knobs = msgpack.unpackb(settings)
     except (ValueError, msgpack.UnpackException) as broken:
         raise ConfigError("the settings of the group are no settings of a key-value store") from broken
     if type(knobs) is not dict:
         raise ConfigError("the settings of the group are no settings of a key-value store")
-    check_machine_version(knobs.get("machine_version"))
+    version = knobs.get("machine_version")
+    if type(version) is not int:  # whatever it is, it may be too deep to be shown
+        raise ConfigError("the settings of the group name no machine version")
+    check_machine_version(version)
     known = {field.name for field in fields(Limits)}
     if knobs.keys() != known:
         raise ConfigError(f"the settings of the group must be exactly {sorted(known)}")
+    if any(type(knob) is not int for knob in knobs.values()):
+        raise ConfigError(f"the settings of the group must be whole numbers: {sorted(known)}")
     return Limits(**knobs)
 
 

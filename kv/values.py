@@ -17,6 +17,7 @@ import msgpack
 
 from kv.encoded import Encoded, Kind, Versioned
 from kv.errors import ValueNotNative, ValueOpaque, ValueTooLarge, ValueUnreadable
+from raft_actors.application.packing import require_whole
 
 __all__ = ["Encoded", "Versioned", "decode", "encode"]
 
@@ -151,6 +152,7 @@ def _decode_native(kind: Kind, body: bytes) -> Any:
 def _elements(body: bytes) -> list[Any]:
     if not body:
         return []
+    require_whole(body)
     unpacker = msgpack.Unpacker(max_buffer_size=len(body), ext_hook=_extension_hook(1))
     unpacker.feed(body)
     elements = []
@@ -161,6 +163,7 @@ def _elements(body: bytes) -> list[Any]:
 
 
 def _unpack(body: bytes, depth: int) -> Any:
+    require_whole(body)
     return msgpack.unpackb(body, ext_hook=_extension_hook(depth))
 
 

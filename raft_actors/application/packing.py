@@ -28,9 +28,13 @@ ID_BYTES: Final = 16
 COUNT_MAX: Final = 2**63 - 1
 """Largest number that travels."""
 ITEMS_MAX: Final = 65_536
-"""Most items of one list. msgpack makes room for a list before it reads it: a short lie must not cost much memory."""
+"""Most items of one list."""
 TEXT_CHARS_MAX: Final = 4_096
 """Longest text (reasons, hints) that travels."""
+
+
+SHORT_BYTES_MAX: Final = 1_024
+"""So short a message cannot announce more than some megabytes, however it nests its lists."""
 
 
 class Malformed(RefusedError, ValueError):
@@ -40,6 +44,23 @@ class Malformed(RefusedError, ValueError):
 _Pack: TypeAlias = Callable[[Any], Any]
 _Unpack: TypeAlias = Callable[[Any], Any]
 _Pair: TypeAlias = tuple[_Pack, _Unpack]
+
+
+def require_whole(data: bytes, start: int = 0) -> None:
+    """Raise ValueError unless `data` holds, from `start` on, every element that its msgpack announces.
+
+    msgpack makes room for a list when it reads the list's length. A list in a list in a list, 5 bytes each, so asks for
+    a hundred megabytes with some kilobytes. This looks at all of it first and makes nothing.
+    """
+    if len(data) <= SHORT_BYTES_MAX or (b"\xdd" not in data and b"\xdc" not in data):
+        return  # a list of more than 15 elements begins with one of these
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(memoryview(data)[start:])
+    try:
+        while unpacker.tell() < len(data) - start:
+            unpacker.skip()
+    except msgpack.UnpackException as failure:
+        raise ValueError("msgpack that announces more than it holds, or nests too deeply") from failure
 
 
 class Codec(Generic[T]):
@@ -60,10 +81,11 @@ class Codec(Generic[T]):
         if type(data) is not bytes or data[:1] != self._version:
             raise Malformed(f"expected bytes of version {self._version[0]}, got {data[:1]!r} in front")
         try:
+            require_whole(data, 1)
             raw = msgpack.unpackb(
                 memoryview(data)[1:],
                 raw=False,
-                max_array_len=ITEMS_MAX,
+                max_array_len=min(ITEMS_MAX, len(data)),
                 max_map_len=0,
                 max_ext_len=0,
             )

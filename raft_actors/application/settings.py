@@ -51,5 +51,6 @@ def encode_settings(settings: ApplicationSettings) -> bytes:
 
 
 def decode_settings(data: bytes) -> ApplicationSettings:
-    """The reverse. Raises `Malformed`, also for another version: such an application must not attach."""
+    """The reverse. Raises `Malformed`, also for another version: such an application must not attach; and `ConfigError`
+    for a limit of nothing."""
     return _SETTINGS.decode(data)

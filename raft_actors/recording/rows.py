@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgpack
 
+from raft_actors.application.packing import require_whole
 from raft_actors.recording.errors import RowsUnreadable
 from raft_actors.recording.schema import Row
 
@@ -26,6 +27,7 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
 def decode_rows(data: bytes) -> list[Row]:
     """The reverse of `encode_rows`. Raises `RowsUnreadable`; what single rows hold is not looked at."""
     try:
+        require_whole(data)
         rows = msgpack.unpackb(data, raw=False, strict_map_key=True, unicode_errors="surrogatepass")
     except (ValueError, msgpack.UnpackException) as error:
         raise RowsUnreadable(f"{len(data)} bytes are no batch of rows ({error}); use encode_rows") from error

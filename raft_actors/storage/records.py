@@ -40,6 +40,11 @@ FORMAT_VERSION: Final = 1
 GROUP_NAME_BYTES_MAX: Final = 255
 SEGMENT_HEADER_BYTES_MAX: Final = 1024
 
+SEGMENT_NUMBER_MAX: Final = 10**8 - 1
+"""Highest number of a file: its name has eight digits."""
+START_COUNT_MAX: Final = 2**63 - 1
+"""Highest start counter that is read: the next start must have a number, too."""
+
 MAGIC: Final = b"\xd7R"
 SEGMENT_HEADER: Final = 1
 GROUP_HEADER: Final = 2
@@ -203,23 +208,27 @@ def _bodies(records: Sequence[LogRecord]) -> Iterable[tuple[int, EntryId, bytes]
 def decode_record(frame: Frame) -> Entry | HardState | Truncate | Genesis:
     """What a record of a group says. Raises `ImpossibleRecord` for one that no version of this program wrote."""
     kind, body = frame.kind, frame.body
-    if frame.version != FORMAT_VERSION:
-        raise ImpossibleRecord(f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
+    _require_this_version(frame)
     try:
         if kind == ENTRY:
             entry = decode_entry(body)
             if entry.id.index != frame.entry_index or entry.id.term != frame.entry_term:
                 raise ImpossibleRecord(f"entry {entry.id} framed as index {frame.entry_index}, term {frame.entry_term}")
             return entry
-        if kind == HARD_STATE:
+        if kind == HARD_STATE and frame.entry_index == 0:
             return HardState(term=Term(frame.entry_term), voted_for=_decode_vote(body))
-        if kind == TRUNCATION and not body:
+        if kind == TRUNCATION and not body and frame.entry_term == 0:
             return Truncate(from_index=LogIndex(frame.entry_index))
-        if kind == GENESIS:
+        if kind == GENESIS and frame.entry_index == frame.entry_term == 0:
             return decode_genesis(body)
     except CodecError as refusal:
         raise ImpossibleRecord(f"record of type {kind}: {refusal}") from refusal
-    raise ImpossibleRecord(f"a record of type {kind} does not belong into a group")
+    raise ImpossibleRecord(f"a record of type {kind} and of this form does not belong into a group")
+
+
+def _require_this_version(frame: Frame) -> None:
+    if frame.version != FORMAT_VERSION:
+        raise ImpossibleRecord(f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
 
 
 def _encode_vote(vote: DirectoryId | None) -> bytes:
@@ -227,9 +236,15 @@ def _encode_vote(vote: DirectoryId | None) -> bytes:
 
 
 def _decode_vote(body: bytes) -> DirectoryId | None:
-    if len(body) != _VOTE.size or body[0] > 1:
+    if len(body) != _VOTE.size:
         raise ImpossibleRecord("a vote of a form that is not known")
-    voted, vote = _VOTE.unpack(body)
+    return _vote(*_VOTE.unpack(body))
+
+
+def _vote(voted: int, vote: bytes) -> DirectoryId | None:
+    """Each vote has one form: 1 and a directory, or 0 and zeros."""
+    if voted not in (0, 1) or (not voted and any(vote)):
+        raise ImpossibleRecord("a vote of a form that is not known")
     return DirectoryId(vote) if voted else None
 
 
@@ -258,18 +273,23 @@ def encode_segment_header(header: SegmentHeader) -> tuple[bytes, int]:
 
 
 def decode_segment_header(frame: Frame) -> SegmentHeader:
-    """The reverse, of a frame of this version. Raises `ImpossibleRecord`."""
+    """The reverse. Raises `ImpossibleRecord`, also for another version: the caller looks for a newer one first."""
+    _require_this_version(frame)
     try:
         fields = _SEGMENT.unpack_from(frame.body)
         directory_id, member_id, start_count, number, term, voted, vote, *continues, opening_end, length = fields
         group = _decode_name(frame.body[_SEGMENT.size :], length)
     except (StructError, UnicodeDecodeError) as refusal:
         raise ImpossibleRecord("a segment header of a form that is not known") from refusal
+    if not continues[0] < number <= SEGMENT_NUMBER_MAX:
+        raise ImpossibleRecord(f"segment {number} that continues segment {continues[0]}")
+    if not 0 < start_count <= START_COUNT_MAX:
+        raise ImpossibleRecord(f"a segment of start {start_count}")
     return SegmentHeader(
         identity=Identity(directory_id=DirectoryId(directory_id), group=group, member_id=MemberId(member_id)),
         start_count=start_count,
         number=number,
-        hard_state=HardState(term=Term(term), voted_for=DirectoryId(vote) if voted else None),
+        hard_state=HardState(term=Term(term), voted_for=_vote(voted, vote)),
         before=EntryId(Term(frame.entry_term), LogIndex(frame.entry_index)),
         continues=Position(*continues),
         opening_end=opening_end,
@@ -284,12 +304,15 @@ def encode_identity(identity: Identity) -> bytes:
 
 
 def decode_identity(frame: Frame) -> Identity:
-    """The reverse, of a frame of this version. Raises `ImpossibleRecord`."""
+    """The reverse. Raises `ImpossibleRecord`, also for another version: the caller looks for a newer one first."""
+    _require_this_version(frame)
     try:
         directory_id, member_id, length = _IDENTITY.unpack_from(frame.body)
         group = _decode_name(frame.body[_IDENTITY.size :], length)
     except (StructError, UnicodeDecodeError) as refusal:
         raise ImpossibleRecord("an IDENTITY of a form that is not known") from refusal
+    if frame.entry_index or frame.entry_term:
+        raise ImpossibleRecord("an IDENTITY with a place in the log")
     return Identity(directory_id=DirectoryId(directory_id), group=group, member_id=MemberId(member_id))
 
 
@@ -300,6 +323,6 @@ def _encode_name(group: str) -> bytes:
 
 
 def _decode_name(name: bytes, length: int) -> str:
-    if len(name) != length:
+    if len(name) != length or not name:
         raise ImpossibleRecord(f"a group's name of {len(name)} bytes where {length} are announced")
     return name.decode()

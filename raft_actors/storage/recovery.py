@@ -44,6 +44,7 @@ from raft_actors.storage.records import (
     MARK_PREFIXES,
     SEGMENT_HEADER,
     SEGMENT_HEADER_BYTES_MAX,
+    SEGMENT_NUMBER_MAX,
     SYNCED_MARK,
     Position,
     SegmentHeader,
@@ -54,12 +55,12 @@ from raft_actors.storage.records import (
     read_mark,
 )
 
-_SEGMENT_NAME: Final = re.compile(r"log-(\d{8})\.seg")
+_SEGMENT_NAME: Final = re.compile(r"log-(\d{8})\.seg", re.ASCII)
 
 
 def segment_name(number: int) -> str:
     """File name of a segment."""
-    assert 0 < number < 10**8, f"segment numbers ran out: {number}"
+    assert 0 < number <= SEGMENT_NUMBER_MAX, f"segment numbers ran out: {number}"
     return f"log-{number:08d}{SEGMENT_SUFFIX}"
 
 
@@ -150,7 +151,7 @@ def recover(directory: DataDirectory) -> RecoveredLog:
 
 def _segment_numbers(directory: DataDirectory) -> list[int]:
     names = directory.files.list_names(directory.descriptor)
-    return sorted(int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match)
+    return sorted(int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match and int(match[1]) > 0)
 
 
 def _load(directory: DataDirectory, number: int, size_max: int | None = None) -> Segment:
