@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from raft_actors.core.log import Log
 from raft_actors.core.types import GENESIS_ID, EntryId
 from tests.core.builders import entry, log_of
+from tests.core.strategies import two_logs
 
 BASE = EntryId(2, 10)
 rising_terms = st.lists(st.integers(1, 6), max_size=30).map(sorted)
@@ -147,6 +148,22 @@ class TestConflict:
     )
     def test_first_conflict(self, terms: tuple[int, ...], held: int) -> None:
         assert Log(log_of(1, 1, 2)).first_conflict(log_of(*terms)) == held
+
+    @pytest.mark.slow
+    @given(logs=two_logs(), first=st.integers(1, 40), count=st.integers(0, 12))
+    def test_what_is_held_already_is_what_comparing_one_by_one_says(
+        self, logs: tuple[list[int], list[int]], first: int, count: int
+    ) -> None:
+        """The dumb twin, on two logs that one group can have: entries first.. of the leader's, as one message."""
+        held, leaders = logs
+        sent = list(enumerate(leaders, 1))[first - 1 : first - 1 + count]
+        slow = 0
+        for index, term in sent:
+            if index > len(held) or held[index - 1] != term:
+                break
+            slow += 1
+        entries = [each for each in log_of(*leaders) if first <= each.index < first + count]
+        assert Log(log_of(*held)).first_conflict(entries) == slow
 
     @pytest.mark.slow
     @given(terms=rising_terms, index=st.integers(0, 40), term=st.integers(0, 7))

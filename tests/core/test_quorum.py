@@ -34,6 +34,5 @@ class TestMajority:
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=9))
 def test_what_a_majority_has_reached_is_what_counting_says(values: list[int]) -> None:
     """The dumb twin (reliability B8): try every value, count who has it, keep the highest that enough have."""
-    needed = majority(len(values))
-    slow = max(value for value in values if sum(other >= value for other in values) >= needed)
+    slow = max(value for value in values if 2 * sum(other >= value for other in values) > len(values))
     assert majority_reached(values) == slow
