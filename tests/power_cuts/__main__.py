@@ -22,7 +22,7 @@ from tests.power_cuts.image import MUST_BE_SEEN, run_image
 CUTS_PER_IMAGE: Final = 25
 """Then a new file system is made, of another kind."""
 CUTS: Final = 2_000
-CUTS_ENOUGH: Final = 500
+CUTS_ENOUGH: Final = 2_000
 """From so many on everything in `MUST_BE_SEEN` has to be seen."""
 UNIT_DEADLINE_S: Final = 300
 

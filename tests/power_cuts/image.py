@@ -124,7 +124,7 @@ class _Image:
         self._check()
 
     def _check(self) -> None:
-        self.disk.check()
+        self.counters["free counts of the file system mended"] += not self.disk.check()
         self.counters["file systems checked"] += 1
 
     # -- lives

@@ -6,6 +6,7 @@ Never:  what a message means for the promises (oracle.py).
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from typing import Final, NoReturn, Self, TypeAlias
 
 from raft_actors.core.effects import Record
 from raft_actors.core.entries import Genesis
-from raft_actors.errors import StorageError, StorageFailed
+from raft_actors.errors import DirectoryNotWritable, StorageError, StorageFailed
 from raft_actors.storage.image import LogImage
 from raft_actors.storage.interface import Recovered, Storage
 from tests.power_cuts.planted import OPENERS
@@ -139,6 +140,9 @@ def _live(orders: Orders, connection: Connection) -> NoReturn:
         _work(orders, connection)
     except StorageFailed as refusal:
         connection.send(Failed(str(refusal)))
+    except DirectoryNotWritable as refusal:  # a file system that lost its journal turns read-only
+        read_only = isinstance(refusal.__cause__, OSError) and refusal.__cause__.errno == errno.EROFS
+        connection.send(Failed(str(refusal)) if read_only else Refused(str(refusal)))
     except StorageError as refusal:
         connection.send(Refused(f"{type(refusal).__name__}: {refusal}"))
     except BaseException:

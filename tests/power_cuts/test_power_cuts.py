@@ -105,6 +105,25 @@ class TestCuts:
         assert "cuts                 " in ended.stdout
 
 
+class TestWhatTheCheckSays:
+    """e2fsck's own words, of a count that is wrong and of a directory that is."""
+
+    HEAD = (
+        "e2fsck 1.47.0 (5-Feb-2023)\nPass 1: Checking inodes, blocks, and sizes\nPass 2: Checking directory structure\n"
+    )
+    TAIL = "Pass 5: Checking group summary information\nFree inodes count wrong (16347, counted=16348).\nFix? no\n"
+
+    def test_a_wrong_count_alone_is_no_finding(self) -> None:
+        assert disk.only_counts_differ(self.HEAD + self.TAIL)
+
+    @pytest.mark.parametrize(
+        "before", ["Entry 'x' in /0 (12) has deleted/unused inode 14.  Clear? no\n", "\nUnattached inode 9\n"]
+    )
+    def test_anything_else_is(self, before: str) -> None:
+        assert not disk.only_counts_differ(self.HEAD + before + self.TAIL)
+        assert not disk.only_counts_differ("e2fsck: Bad magic number in super-block\n")
+
+
 class TestWithoutADisk:
     def test_who_is_not_root_hears_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
