@@ -15,10 +15,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check storage-campaign power-cuts clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -62,6 +62,23 @@ failover: $(STAMP) ## KILLS=10: from the leader's SIGKILL to the next acknowledg
 
 soak: $(STAMP) ## LOAD=full|idle MINUTES=5: no new leader while nothing fails
 	$(BIN)/python -m kv.app.bench soak --load $(LOAD) --minutes $(MINUTES)
+
+# Units: 2,000 images of K5, a 211th of all changes of one 16 KiB log of K6, one workload of K8, 2,000 lies of K16.
+K5  ?= 100
+K6  ?= 211
+K8  ?= 40
+K16 ?= 500
+CUTS ?= 2000
+WORKERS ?= 1
+
+storage-campaign: $(STAMP) ## K5=100 K6=211 K8=40 K16=500: crashes, damage, failures and lies against the storage
+	$(BIN)/python -m tests.storage.campaigns k5 --count $(K5) --workers $(WORKERS)
+	$(BIN)/python -m tests.storage.campaigns k6 --count $(K6) --workers $(WORKERS)
+	$(BIN)/python -m tests.storage.campaigns k8 --count $(K8) --workers $(WORKERS)
+	$(BIN)/python -m tests.storage.campaigns k16 --count $(K16) --workers $(WORKERS)
+
+power-cuts: $(STAMP) ## CUTS=2000: real power cuts of ext4 on a loop device, as root; says why where it cannot
+	$(BIN)/python -m tests.power_cuts --cuts $(CUTS) --workers $(WORKERS)
 
 dist-check: $(STAMP) ## wheel and sdist work in an empty environment outside the clone
 	@set -eu; box=$$(mktemp -d); trap 'rm -rf "$$box"' EXIT; constraints=$$(realpath $(CONSTRAINTS)); \
