@@ -231,6 +231,12 @@ def _require_this_version(frame: Frame) -> None:
         raise ImpossibleRecord(f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
 
 
+def _require_known_version(frame: Frame) -> None:
+    """Of a segment header or IDENTITY, which a later version can still read when an earlier one wrote them."""
+    if not 0 < frame.version <= FORMAT_VERSION:
+        raise ImpossibleRecord(f"a file of format {frame.version}, and 1 to {FORMAT_VERSION} are known")
+
+
 def _encode_vote(vote: DirectoryId | None) -> bytes:
     return _VOTE.pack(vote is not None, vote or b"")
 
@@ -273,8 +279,8 @@ def encode_segment_header(header: SegmentHeader) -> tuple[bytes, int]:
 
 
 def decode_segment_header(frame: Frame) -> SegmentHeader:
-    """The reverse. Raises `ImpossibleRecord`, also for another version: the caller looks for a newer one first."""
-    _require_this_version(frame)
+    """The reverse. Raises `ImpossibleRecord`; a newer version is the caller's to see first."""
+    _require_known_version(frame)
     try:
         fields = _SEGMENT.unpack_from(frame.body)
         directory_id, member_id, start_count, number, term, voted, vote, *continues, opening_end, length = fields
@@ -304,8 +310,8 @@ def encode_identity(identity: Identity) -> bytes:
 
 
 def decode_identity(frame: Frame) -> Identity:
-    """The reverse. Raises `ImpossibleRecord`, also for another version: the caller looks for a newer one first."""
-    _require_this_version(frame)
+    """The reverse. Raises `ImpossibleRecord`; a newer version is the caller's to see first."""
+    _require_known_version(frame)
     try:
         directory_id, member_id, length = _IDENTITY.unpack_from(frame.body)
         group = _decode_name(frame.body[_IDENTITY.size :], length)

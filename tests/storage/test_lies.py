@@ -162,6 +162,18 @@ class TestRecordsThatNoVersionWrote:
         with pytest.raises(ImpossibleRecord):
             records.decode_identity(frame(records.IDENTITY, body, index=index, term=term))
 
+    @pytest.mark.parametrize("version", [0, records.FORMAT_VERSION + 1])
+    def test_of_a_version_that_is_not_known(self, version: int) -> None:
+        body = records.encode_identity(IDENTITY)[HEAD_BYTES:-4]
+        with pytest.raises(ImpossibleRecord, match="format"):
+            records.decode_identity(frame(records.IDENTITY, body)._replace(version=version))
+        with pytest.raises(ImpossibleRecord, match="format"):
+            records.decode_segment_header(
+                frame(records.SEGMENT_HEADER, header()[HEAD_BYTES:-4])._replace(version=version)
+            )
+        with pytest.raises(ImpossibleRecord, match="format"):
+            records.decode_record(frame(records.TRUNCATION, b"", index=3)._replace(version=version))
+
     def test_a_group_without_a_name(self) -> None:
         body = records.encode_identity(IDENTITY)[HEAD_BYTES:-4]
         nameless = body[: -len(IDENTITY.group) - 1] + b"\0"
