@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check storage-campaign power-cuts clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ failover: $(STAMP) ## KILLS=10: from the leader's SIGKILL to the next acknowledg
 
 soak: $(STAMP) ## LOAD=full|idle MINUTES=5: no new leader while nothing fails
 	$(BIN)/python -m kv.app.bench soak --load $(LOAD) --minutes $(MINUTES)
+
+mutants: $(STAMP) ## ONLY='a* f16*' SEEDS=20000: bugs put into copies of the code; each has to be caught
+	$(BIN)/python -m tests.mutants run --workers $$(nproc) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach name,$(ONLY),'$(name)')
 
 # Units: 2,000 images of K5, a 211th of all changes of one 16 KiB log of K6, one workload of K8, 2,000 lies of K16.
 K5  ?= 100

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from raft_actors.core.effects import Record
+from raft_actors.core.effects import Append, Record, Truncate
 from raft_actors.core.entries import Genesis
 from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, Incarnation, MemberId
 from raft_actors.errors import DirectoryLocked, ForeignDirectory, StorageFailed
@@ -47,6 +47,7 @@ class MemoryStorage:
         for group in disk.groups:
             for record in group:
                 self._image.apply(record)
+        self._log_bytes = self._entry_bytes()
         disk.start_count += 1
         disk.holder = self
         self._recovered = Recovered(
@@ -81,7 +82,7 @@ class MemoryStorage:
     @property
     def log_bytes(self) -> int:
         """What the entries would take."""
-        return sum(entry.size_bytes for entry in self._image.entries)
+        return self._log_bytes
 
     def write_genesis(self, genesis: Genesis) -> None:
         """As the protocol says."""
@@ -114,6 +115,14 @@ class MemoryStorage:
             self._failure = "the disk is broken"
             raise StorageFailed("the disk is broken; mend it, then start the member again")
         self._disk.groups.append(group)
+        for record in group:
+            if isinstance(record, Append):
+                self._log_bytes += sum(entry.size_bytes for entry in record.entries)
+            elif isinstance(record, Truncate):
+                self._log_bytes = self._entry_bytes()  # rare: counted anew
+
+    def _entry_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self._image.entries)
 
     def _release(self) -> None:
         self._closed = True

@@ -96,17 +96,18 @@ class TestBatches:
         rig.pump()
         assert [len(call.operations) for call in rig.calls] == [4, 2, 1, 1]
 
-    def test_few_calls_are_open_and_what_arrives_meanwhile_goes_with_the_next(self) -> None:
-        rig = Rig().connected()
+    @pytest.mark.parametrize("limits", [ClientLimits(), ClientLimits(calls_in_flight_max=4)], ids=["default", "4"])
+    def test_few_calls_are_open_and_what_arrives_meanwhile_goes_with_the_next(self, limits: ClientLimits) -> None:
+        rig = Rig(limits=limits).connected()
         rig.fate = lambda call: "hold"
         for _ in range(10):
             rig.submit()
             rig.pump()
-        assert [len(call.operations) for call in rig.held] == [1, 1, 1, 1]
+        assert [len(call.operations) for call in rig.held] == [1] * limits.calls_in_flight_max
         rig.fate = lambda call: "deliver"
         rig.carry(rig.held.pop(), "deliver")
         rig.pump()
-        assert len(rig.calls[-1].operations) == 6
+        assert len(rig.calls[-1].operations) == 10 - limits.calls_in_flight_max
 
     def test_an_answer_with_too_few_parts_is_no_answer(self) -> None:
         rig = Rig().connected()

@@ -252,6 +252,9 @@ class TestTheClientItself:
         assert back.__reduce__() == given.__reduce__()
         assert len(pickle.dumps(store)) < 500
 
+    def test_a_pickle_holds_nothing_of_the_one_client(self) -> None:
+        assert pickle.dumps(Client("prod")) == pickle.dumps(Client("prod")), "an identity would travel, and be shared"
+
     def test_a_copy_is_a_client_of_its_own(self, store: Client) -> None:
         other = copy.deepcopy(store)
         other.close()

@@ -55,9 +55,9 @@ class MemoryDisks:
         return MemoryStorage.open(self._disks[member_id], group=GROUP, member_id=member_id)
 
     def kill(self, member_id: MemberId) -> None:
-        holder = self._disks[member_id].holder
-        if holder is not None:
-            holder.crash()
+        disk = self._disks.get(member_id)  # None: it was wiped, and nobody has opened it since
+        if disk is not None and disk.holder is not None:
+            disk.holder.crash()
 
     def power_cut(self, member_id: MemberId) -> None:
         self.kill(member_id)
@@ -71,7 +71,8 @@ class MemoryDisks:
 class FaultyDisks:
     """The product's files in a file system with a page cache."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, segment_bytes_max: int = SEGMENT_BYTES_MAX) -> None:
+        self._segment_bytes_max = segment_bytes_max
         self.keep: Keep = nothing
         """What a power cut leaves of what was not synced."""
         self._files: dict[MemberId, FaultyFiles] = {}
@@ -86,7 +87,7 @@ class FaultyDisks:
     def open(self, member_id: MemberId) -> Storage:
         files = self.files(member_id)
         return FileStorage.open(
-            PATH, group=GROUP, member_id=member_id, segment_bytes_max=SEGMENT_BYTES_MAX, files=files
+            PATH, group=GROUP, member_id=member_id, segment_bytes_max=self._segment_bytes_max, files=files
         )
 
     def kill(self, member_id: MemberId) -> None:
@@ -102,6 +103,11 @@ class FaultyDisks:
         """The next write reaches the page cache; the process ends before its sync."""
         files = self.files(member_id)
         files.stop_at = len(files.calls) + 1
+
+    def fail_sync(self, member_id: MemberId) -> None:
+        """The next write reaches the page cache; its sync fails, and the kernel takes the pages for clean."""
+        files = self.files(member_id)
+        files.fail_at = len(files.calls) + 1
 
 
 class RealDisks:

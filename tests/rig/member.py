@@ -1,7 +1,7 @@
 """One member of a pumped group: the product's engine, storage and application host, and what waits between them.
 
 Here:   the engine's world (`Ports`) as queues that the rig empties, the application beside the peer, starts and ends.
-Never:  when anything happens (rig.py), what must be true (checks.py).
+Never:  when anything happens (rig.py), what must be true (tests/sim/checks).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from raft_actors.core.effects import Persist, Record
 from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import AppendEntries, Envelope
 from raft_actors.core.state import State
-from raft_actors.core.types import LogIndex, MemberId, RequestId, RpcId
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, RpcId
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
-from raft_actors.storage.image import LogImage, LogRecord
 from raft_actors.storage.interface import Storage
 from tests.application.builders import Journal
 from tests.rig.network import Flight, Network, Part
+from tests.sim.checks import Checks
 
 LATE_MS = 10**12
 
@@ -84,15 +84,14 @@ class Waiting:
 
 
 class Member:
-    """A place in the group. Implements the engine's `Ports`."""
+    """A place in the group. Implements the engine's `Ports`; the checks see it as it is (`SimMember`)."""
 
-    def __init__(self, member_id: MemberId, network: Network, tell: Callable[[str], None]) -> None:
+    def __init__(self, member_id: MemberId, network: Network, tell: Callable[[str], None], checks: Checks) -> None:
         self.member_id = member_id
+        self.directory_id: DirectoryId | None = None
         self.engine: Engine | None = None
         self.storage: Storage | None = None
         self.application: Application | None = None
-        self.durable = LogImage()
-        """What the disk is known to hold."""
         self.waiting = Waiting()
         self.disk_held = self.application_held = self.proposal_answers_held = False
         self.held_proposal_answers: list[tuple[int, exchange.ProposeAnswer]] = []
@@ -101,12 +100,13 @@ class Member:
         self.failure: str | None = None
         self.beaten_ms = 0
         self.start = 0
-        self._writing: tuple[LogRecord, ...] = ()
+        self._writing: tuple[Record, ...] = ()
         self._request_count = 0
         self._proposal_count = 0
         self._proposal_answers: dict[int, exchange.ProposeAnswer] = {}
         self._network = network
         self._tell = tell
+        self._checks = checks
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -115,7 +115,8 @@ class Member:
     ) -> None:
         """A process starts on a disk: with what was durable, and nothing else."""
         found = storage.recovered
-        self._require_all_durable(storage)
+        self.directory_id = found.incarnation.directory_id
+        self._checks.recovered(self.directory_id, found)
         if found.genesis is None:
             storage.write_genesis(genesis)  # as `join` or `bootstrap` do
         self.storage = storage
@@ -131,21 +132,12 @@ class Member:
             entries=found.entries,
         )
         self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=self)
-
-    def _require_all_durable(self, storage: Storage) -> None:
-        """A disk may hold one group more than it told of (it ended before it could tell), never less."""
-        found = storage.recovered
-        told = self.durable
-        if (found.hard_state, list(found.entries)) != (told.hard_state, told.entries):
-            writing = LogImage(genesis=told.genesis, hard_state=told.hard_state, entries=list(told.entries))
-            for record in self._writing:
-                writing.apply(record)
-            assert (found.hard_state, list(found.entries)) == (writing.hard_state, writing.entries), "disk lost data"
-        self.durable.hard_state, self.durable.entries = found.hard_state, list(found.entries)
-        self._writing = ()
+        self._checks.started(self)
 
     def end(self) -> list[Flight]:
         """The process is gone, with all it held. Returns the requests that it will not answer."""
+        self._checks.stopped(self, self._writing)
+        self._writing = ()
         self.engine = self.storage = None
         requests = list(self.waiting.requests.values())
         self.waiting = Waiting()
@@ -174,14 +166,14 @@ class Member:
         self._writing = tuple(records)
         self.storage.write(records)
         self._writing = ()
-        for record in records:
-            self.durable.apply(record)
+        self._checks.wrote(self.running().state.directory_id, records)
         seq, log_bytes = done[-1].seq, self.storage.log_bytes
         return lambda engine: engine.written(seq, log_bytes)
 
     # -- network ------------------------------------------------------------------------------------------------------
 
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
+        self._checks.called(self, rpc_id, envelope)
         method = "append_entries" if isinstance(envelope.message, AppendEntries) else "request_vote"
         self._network.send(
             Flight(
@@ -195,15 +187,17 @@ class Member:
             )
         )
 
-    def next_request(self, flight: Flight) -> RequestId:
+    def next_request(self, flight: Flight, envelope: Envelope) -> RequestId:
         """A request has arrived; its number."""
         self._request_count += 1
         request_id = RequestId(self._request_count)
         self.waiting.requests[request_id] = flight
+        self._checks.received(self, request_id, envelope)
         return request_id
 
     def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
-        request = self.waiting.requests.pop(request_id)  # a second answer is a KeyError
+        self._checks.answered(self, request_id, envelope)
+        request = self.waiting.requests.pop(request_id)
         self._network.send(reply_to(request, None if envelope is None else encode_envelope(envelope)))
 
     def report_chains(self, to: MemberId, report: ChainReport) -> None:
@@ -323,6 +317,11 @@ class Member:
     def failed(self, why: str) -> None:
         self.failure = why
         self._tell(f"{self.member_id} failed: {why}")
+
+    @property
+    def host(self) -> ApplicationHost | None:
+        """The running application's."""
+        return None if self.application is None else self.application.host
 
     def applied_index(self) -> LogIndex:
         """How far its application is."""

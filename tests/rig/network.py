@@ -6,11 +6,14 @@ Never:  what happens where a message arrives (member.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import groupby
+from typing import Final
 
 from raft_actors.codec import decode_envelope
+from raft_actors.core.entries import Entry
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -21,6 +24,9 @@ from raft_actors.core.messages import (
     RequestVoteReply,
 )
 from raft_actors.core.types import EntryId, MemberId, RpcId
+
+RUN_SHOWN_MAX: Final = 8
+"""Entries of one term that a line names one by one."""
 
 
 class Part(Enum):
@@ -112,12 +118,21 @@ def describe(message: Message) -> str:
         case PreVoteReply(term=term, vote_granted=granted) | RequestVoteReply(term=term, vote_granted=granted):
             return f"{type(message).__name__} term={term} {'granted' if granted else 'refused'}"
         case AppendEntries(term=term, prev_entry=prev, entries=entries, leader_commit=commit):
-            listed = ",".join(place(entry.id) for entry in entries) or "-"
-            return f"AppendEntries term={term} prev={place(prev)} entries={listed} commit={commit}"
+            return f"AppendEntries term={term} prev={place(prev)} entries={_listed(entries)} commit={commit}"
         case AppendEntriesReply(term=term, success=True, match_index=match_index):
             return f"AppendEntriesReply term={term} match={match_index}"
         case AppendEntriesReply(term=term, conflict=conflict):
             return f"AppendEntriesReply term={term} refused, conflict={place(conflict) if conflict else '-'}"
+
+
+def _listed(entries: Iterable[Entry]) -> str:
+    """Their places; `3/2..21` for many of one term."""
+    runs = []
+    for _, of_one_term in groupby((entry.id for entry in entries), key=lambda entry_id: entry_id.term):
+        run = list(of_one_term)
+        many = len(run) > RUN_SHOWN_MAX
+        runs.append(f"{place(run[0])}..{run[-1].index}" if many else ",".join(map(place, run)))
+    return ",".join(runs) or "-"
 
 
 def place(entry_id: EntryId) -> str:

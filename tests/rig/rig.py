@@ -1,6 +1,6 @@
 """A group of members pumped by hand in one thread: the product's own code without Ray, threads and time.
 
-Here:   `Group`: one call makes one thing happen, and after every event all of checks.py must hold.
+Here:   `Group`: one call makes one thing happen, and after every event all of tests/sim/checks must hold.
 Never:  rules of its own. The clock is moved by hand, all dice are one `random.Random`, so a seed is a world.
 
 What is not held happens at once: writes become durable, applications apply. Messages always wait: `deliver_all`, or
@@ -20,7 +20,6 @@ from raft_actors.core.effects import Append, HardState, Record
 from raft_actors.core.entries import Entry
 from raft_actors.core.types import LogIndex, MemberId, Role, Term
 from raft_actors.peer.engine import Engine
-from raft_actors.storage.image import LogImage
 from tests.rig.member import Member, Read
 from tests.rig.world import World
 
@@ -71,7 +70,7 @@ class Group(World):
         """Verify authority at this member (dissertation §6.4)."""
         member = self._member(number)
         self._read_count += 1
-        member.reads[self._read_count] = read = Read(must_see=len(self.checks.committed))
+        member.reads[self._read_count] = read = Read(must_see=self.checks.committed_count)
         self._event(member, lambda engine: engine.read(self._read_count))
         return read
 
@@ -171,7 +170,8 @@ class Group(World):
         self._end(number, "is wiped")
         self.disks.wipe(MemberId(number))
         member = self._member(number)
-        member.application, member.durable = None, LogImage()
+        self.checks.wiped(member)
+        member.application = None
 
     def restart(self, number: int) -> None:
         """A new process on the disk. It says hello to all others, and its application attaches."""
@@ -191,8 +191,11 @@ class Group(World):
         if entries:
             records.append(Append(entries=entries))
         storage.write(records)
+        directory_id = storage.recovered.incarnation.directory_id
+        image = self.checks.image_of(directory_id)
         for record in records:
-            member.durable.apply(record)
+            image.apply(record)
+        self.checks.put_on_disk(directory_id, image)
         self.disks.kill(member.member_id)
 
     def crash_application(self, number: int) -> None:

@@ -1,7 +1,7 @@
 """The pump of a group: members, their clock and network, one event at a time, and the checks after each.
 
 Here:   `World`: starts and ends of processes, arrivals, timers, what happens at once when it is not held.
-Never:  the words of a story (rig.py), what must be true (checks.py), rules of its own.
+Never:  the words of a story (rig.py), what must be true (tests/sim/checks), rules of its own.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from raft_actors.core.entries import Configuration, Genesis
 from raft_actors.core.entries import Member as Line
 from raft_actors.core.events import HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.state import State
-from raft_actors.core.types import DirectoryId, MemberId, Role
+from raft_actors.core.types import MemberId, Role
+from raft_actors.errors import StorageFailed
 from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.engine import Engine
-from raft_actors.storage.image import LogImage
 from raft_actors.storage.interface import Storage
-from tests.rig.checks import Checks
 from tests.rig.disks import GROUP, Disks, MemoryDisks
 from tests.rig.member import ManualClock, Member, reply_to
 from tests.rig.network import Flight, Network, Part, place
+from tests.sim.checks import Checks
 from tests.storage.faulty_files import MachineStopped
 
 STEP_MS = 10
@@ -53,11 +53,10 @@ class World:
         self.network = Network()
         self.checks = Checks()
         self.story: list[str] = [f"seed {seed}"]
-        self._durable: dict[DirectoryId, LogImage] = {}
         self._told: dict[MemberId, tuple[int, int]] = {}
         self._read_count = 0
         listed = {MemberId(number): number not in set(non_voters) for number in range(1, size + 1)}
-        self.members = {number: Member(number, self.network, self.tell) for number in listed}
+        self.members = {number: Member(number, self.network, self.tell, self.checks) for number in listed}
         storages = {number: self.disks.open(number) for number in listed}
         lines = tuple(
             Line(member_id=number, directory_id=storages[number].recovered.incarnation.directory_id, voter=voter)
@@ -83,11 +82,11 @@ class World:
         return self.members[MemberId(number)]
 
     def _event(self, member: Member, act: Callable[[Engine], None]) -> None:
-        """One event at one member, the check of all members, and then what is not held."""
+        """One event at one member, the checks of what it changed, and then what is not held."""
         try:
             act(member.running())
             self._note_progress()
-            self._check()
+            self.checks.after_event(member)
         except AssertionError as broken:
             raise AssertionError(self._failure(str(broken))) from broken
         if member.failure is not None and member.engine is not None:
@@ -104,13 +103,6 @@ class World:
                 answer = member.application_work()
                 if answer is not None:
                     self._event(member, lambda engine, answer=answer: engine.applied(*answer))  # type: ignore[misc]
-
-    def _check(self) -> None:
-        self.checks.after_event(
-            [member.engine.state for member in self.members.values() if member.engine is not None],
-            {number: member.application.host for number, member in self.members.items() if member.application},
-            self._durable,
-        )
 
     def _note_progress(self) -> None:
         for number, member in self.members.items():
@@ -139,7 +131,6 @@ class World:
     def _begin(self, member: Member, storage: Storage) -> None:
         member.begin(storage, self.genesis, self.config, self.clock, self.dice)
         engine = member.running()
-        self._durable[engine.state.directory_id] = member.durable
         self.tell(f"{member.member_id} starts, term={engine.state.current_term} last={place(engine.state.log.last)}")
         self.start_application(member.member_id)
         hello = Hello(cluster_id=self.genesis.cluster_id, sender=member.member_id, incarnation=engine.state.incarnation)
@@ -206,6 +197,7 @@ class World:
         if flight.part is Part.REPLY:
             if member.engine is not None and flight.caller_start == member.start:
                 reply = None if flight.data is None else decode_envelope(flight.data)
+                self.checks.call_ended(member, flight.rpc_id)
                 self._event(member, lambda engine: engine.call_ended(flight.rpc_id, flight.src, reply))
         elif member.engine is None:
             if flight.part is Part.REQUEST:
@@ -224,13 +216,18 @@ class World:
             return lambda engine: engine.handle(event)
         if flight.method == "report_chains":
             return lambda engine: engine.chains_reported(CHAIN_REPORT.decode(data))
-        request = RequestReceived(now_ms=now_ms, request_id=member.next_request(flight), envelope=decode_envelope(data))
+        envelope = decode_envelope(data)
+        request_id = member.next_request(flight, envelope)
+        request = RequestReceived(now_ms=now_ms, request_id=request_id, envelope=envelope)
         return lambda engine: engine.handle(request)
 
     def _sync(self, member: Member, count: int | None = None) -> None:
         try:
             told = member.sync(count)
         except MachineStopped:
+            self.crash(member.member_id)
+        except StorageFailed as failure:
+            self.tell(f"{member.member_id} stops itself: {failure.message}")
             self.crash(member.member_id)
         else:
             self._event(member, told)

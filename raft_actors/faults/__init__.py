@@ -1,0 +1,35 @@
+"""Faults between the parts of a group: what a network may do to messages, said once for simulated and real ones.
+
+Here:   the public names, found when they are first asked for, so that the plan loads without Ray.
+Never:  anything that is done.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from raft_actors.faults.plan import Fate, Message, Node, Part, Plan, Rule
+
+__all__ = ["Fate", "Message", "Node", "Part", "Plan", "Rule"]
+
+_MODULES: Final = {
+    "Fate": "raft_actors.faults.plan",
+    "Message": "raft_actors.faults.plan",
+    "Node": "raft_actors.faults.plan",
+    "Part": "raft_actors.faults.plan",
+    "Plan": "raft_actors.faults.plan",
+    "Rule": "raft_actors.faults.plan",
+}
+"""Where a public name is defined."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

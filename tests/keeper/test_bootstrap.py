@@ -1,0 +1,128 @@
+"""Contracts rule 6: when the keeper begins a group, and with which record. Without Ray: the members' answers are given.
+
+The whole start, on a real cluster, is in tests/cluster/test_start.py and tests/cluster/test_nodes.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from raft_actors.cluster import keeper
+from raft_actors.cluster.keeper import Keeper
+from raft_actors.cluster.options import GroupOptions
+from raft_actors.codec import cluster_id_of, decode_genesis, encode_genesis
+from raft_actors.config import RaftConfig
+from raft_actors.core.entries import Configuration, Genesis, Member
+from raft_actors.core.types import DirectoryId, MemberId
+from tests.application.builders import Journal
+from tests.rig.disks import directory_id
+
+SETTINGS = b"limits"
+
+
+class HandDriven(Keeper):
+    """Looks when the test says so; `says` is what each member says of itself, `handed` what it was given."""
+
+    def __init__(self, says: dict[MemberId, dict[str, Any] | None]) -> None:
+        self.says = says
+        self.handed: dict[MemberId, bytes] = {}
+        super().__init__(
+            GroupOptions(
+                group="g",
+                members=len(says),
+                config=RaftConfig(),
+                data_dir="/data",
+                placement=None,
+                allow_unsafe_data_dir=False,
+                machine=lambda settings: Journal(),
+                application=object,
+                settings=SETTINGS,
+                open_storage=_no_storage,
+                record_dir=None,
+            )
+        )
+
+    def _run(self) -> None:
+        """No rounds of its own."""
+
+    def _descriptions(self, members: list[MemberId]) -> dict[MemberId, dict[str, Any] | None]:
+        return {member_id: self.says[member_id] for member_id in members}
+
+    def _complete(self, record: bytes, empty: dict[MemberId, dict[str, Any]]) -> None:
+        self.handed.update(dict.fromkeys(empty, record))
+
+    def look(self) -> dict[MemberId, bytes]:
+        """One round; what was handed to whom."""
+        self._bootstrap()
+        return self.handed
+
+
+def _no_storage(*_: Any, **__: Any) -> Any:
+    raise AssertionError("no member is opened here")
+
+
+def empty(number: int, wipes: int = 0) -> dict[str, Any]:
+    return {
+        "state": "uninitialised",
+        "directory_id": directory_id(number, wipes),
+        "genesis": None,
+        "error": None,
+    }
+
+
+def holding(number: int, record: bytes) -> dict[str, Any]:
+    return {"state": "running", "directory_id": directory_id(number), "genesis": record, "error": None}
+
+
+def record_of(*directories: DirectoryId) -> bytes:
+    members = tuple(
+        Member(member_id=MemberId(number), directory_id=directory, voter=True)
+        for number, directory in enumerate(directories)
+    )
+    return encode_genesis(
+        Genesis(
+            cluster_id=cluster_id_of("g", members, SETTINGS),
+            group="g",
+            configuration=Configuration(members=members),
+            settings=SETTINGS,
+        )
+    )
+
+
+ALL = record_of(directory_id(0), directory_id(1), directory_id(2))
+MEMBERS = (MemberId(0), MemberId(1), MemberId(2))
+
+
+@pytest.fixture(autouse=True)
+def our_logger_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "log_to_stderr", lambda: None)
+
+
+def test_all_empty_make_the_group_of_just_these_directories() -> None:
+    handed = HandDriven({number: empty(number) for number in MEMBERS}).look()
+    assert handed == dict.fromkeys(MEMBERS, ALL)
+    assert decode_genesis(ALL).configuration.members[2].directory_id == directory_id(2)
+
+
+@pytest.mark.parametrize("silent", MEMBERS)
+def test_a_majority_of_empty_ones_makes_none(silent: MemberId) -> None:
+    """The third may hold the group's data, and be on its way."""
+    looking = HandDriven({number: None if number == silent else empty(number) for number in MEMBERS})
+    assert looking.look() == {}
+    assert looking.progress()["waiting_for"] == {int(silent): "it does not answer"} | {
+        int(number): "it is uninitialised" for number in MEMBERS if number != silent
+    }
+
+
+def test_two_that_were_wiped_make_none_beside_one_that_has_the_record() -> None:
+    """6 (a): a new group of two empty disks would be obeyed by the third, and its log truncated."""
+    looking = HandDriven({MEMBERS[0]: holding(0, ALL), MEMBERS[1]: empty(1, 1), MEMBERS[2]: empty(2, 1)})
+    assert looking.look() == {MEMBERS[1]: ALL, MEMBERS[2]: ALL}, "the very record, which names other directories"
+    assert not looking.progress()["created"]
+
+
+def test_who_was_missed_by_a_bootstrap_gets_the_record_that_the_others_have() -> None:
+    """6 (b): the starter was killed in the middle of it."""
+    assert HandDriven({MEMBERS[0]: holding(0, ALL), MEMBERS[1]: empty(1), MEMBERS[2]: None}).look() == {MEMBERS[1]: ALL}

@@ -1,0 +1,103 @@
+"""Every mutant still fits the code, and together they are what they should be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.mutant import Mutant, all_mutants, read_mutant, select
+from tests.mutants.scratch import ROOT, PatchRefused, apply, copy_files
+
+MUTANTS = all_mutants()
+CONTRACTS_OF_WHAT_EXISTS = {1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13}
+"""The fifth is about snapshots."""
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="patches are applied by git, and there is none")
+
+
+@needs_git
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_patch_fits_and_its_code_compiles(mutant: Mutant, tmp_path: Path) -> None:
+    copy_files(mutant, tmp_path)
+    apply(mutant, tmp_path)
+    for name in mutant.files:
+        code = (tmp_path / name).read_text()
+        assert code != (ROOT / name).read_text(), f"{mutant.name} leaves {name} as it is"
+        compile(code, name, "exec")
+
+
+@needs_git
+def test_a_patch_that_does_not_fit_says_so(tmp_path: Path) -> None:
+    mutant = MUTANTS[0]
+    copy_files(mutant, tmp_path)
+    apply(mutant, tmp_path)
+    with pytest.raises(PatchRefused, match=rf"{mutant.name}\.patch does not fit any more: .*{mutant.files[0]}"):
+        apply(mutant, tmp_path)
+
+
+def test_the_product_alone_is_broken() -> None:
+    assert [
+        mutant.name for mutant in MUTANTS if not all(file.startswith(("raft_actors/", "kv/")) for file in mutant.files)
+    ] == []
+
+
+def test_a_third_are_outside_of_the_core() -> None:
+    outside = [mutant for mutant in MUTANTS if mutant.is_outside_of_the_core]
+    assert len(MUTANTS) >= 45
+    assert len(outside) >= len(MUTANTS) / 3
+
+
+def test_every_class_has_one() -> None:
+    classes = {mutant.bug for mutant in MUTANTS}
+    assert {each[0] for each in classes if not each.startswith("contracts")} >= set("ABEFG")
+    assert {int(each.split()[1]) for each in classes if each.startswith("contracts")} == CONTRACTS_OF_WHAT_EXISTS
+
+
+def test_the_tests_that_catch_exist() -> None:
+    for mutant in MUTANTS:
+        kind, _, target = mutant.catcher.partition(" ")
+        if kind == "pytest":
+            file, *names = target.split("::")
+            text = (ROOT / file).read_text()
+            assert names, f"{mutant.name}: name the test, not a whole file"
+            for name in names:
+                assert f"class {name}" in text or f"def {name}(" in text, f"{mutant.name}: no {name} in {file}"
+
+
+HEAD = "Class: A1\nBroken: it is broken\nCatcher: sim\n\n--- a/kv/x.py\n+++ b/kv/x.py\n"
+
+
+class TestHeads:
+    def read(self, folder: Path, text: str) -> Mutant:
+        (folder / "a01-x.patch").write_text(text)
+        return read_mutant(folder / "a01-x.patch")
+
+    def test_a_whole_one(self, tmp_path: Path) -> None:
+        mutant = self.read(tmp_path, HEAD)
+        assert (mutant.name, mutant.bug, mutant.broken, mutant.catcher) == ("a01-x", "A1", "it is broken", "sim")
+        assert mutant.files == ("kv/x.py",)
+        assert mutant.is_outside_of_the_core
+
+    @pytest.mark.parametrize(
+        ("old", "new", "why"),
+        [
+            ("Class: A1", "Class: Z9", "no class of bugs"),
+            ("Class: A1\n", "", "lacks Class"),
+            ("Catcher: sim", "Catcher: luck", "catches nothing"),
+            ("Broken:", "Brokn:", "none of"),
+            ("Broken: it is broken", "Broken: ", "lacks Broken"),
+            ("Catcher: sim\n", "Catcher: sim\nCatcher: sim\n", "a second one"),
+            ("--- a/", "--- ", "none of"),
+        ],
+    )
+    def test_a_broken_one(self, old: str, new: str, why: str, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=rf"a01-x\.patch: .*{why}"):
+            self.read(tmp_path, HEAD.replace(old, new))
+
+    def test_patterns_and_strays(self) -> None:
+        assert select(MUTANTS, []) == MUTANTS
+        assert {mutant.name[0] for mutant in select(MUTANTS, ["f*", MUTANTS[0].name])} == {"a", "f"}
+        with pytest.raises(LookupError, match="no mutant is called 'zz'"):
+            select(MUTANTS, ["zz"])

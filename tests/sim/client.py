@@ -1,0 +1,190 @@
+"""One client process: the product's client logic, what its sender thread does, and what its users want.
+
+Here:   `ClientProcess`: operations begun, calls made, outcomes told to the checks.
+Never:  attempts, hints, patience, sessions (raft_actors/client), whether an outcome is right (checks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kv.commands import encode_append, encode_delete, encode_get, encode_put
+from kv.encoded import Encoded
+from kv.encoded import Kind as ValueKind
+from kv.limits import Limits
+from kv.results import decode_deleted, decode_found, decode_version
+from raft_actors.application.frames import ClientId
+from raft_actors.client.engine import Engine
+from raft_actors.client.operation import Call, Ended, Kind
+from raft_actors.errors import OperationError
+from raft_actors.faults.plan import Part
+from tests.sim.timeline import Process, SkewedClock
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+LIMITS: Final = Limits()
+REQUEST, REPLY = Part.REQUEST, Part.REPLY
+OPERATIONS: Final = ("append",) * 6 + ("get",) * 5 + ("put",) * 3 + ("delete",) + ("stale",)
+DELETES_IN_DOUBT_MAX: Final = 3
+"""Of one key, under way or of unknown outcome. They cannot be told apart, so each doubles what the judge has to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One operation of a user."""
+
+    op: str
+    key: str
+    value: str | None
+
+
+class ClientProcess(Process):
+    """From its start to its end; a successor draws another client id."""
+
+    def __init__(self, world: World, label: str) -> None:
+        super().__init__(label)
+        self.world = world
+        self.clock = SkewedClock(world.timeline, start_ms=5_000, rate=1000)
+        self.engine = Engine(world.options.client, world.dice, lambda: ClientId(world.dice.randbytes(16)))
+        self.engine.know(tuple(world.members))
+        self.under_way: dict[int, Wanted] = {}
+        self.resting = False
+        """It begins nothing on its own any more."""
+        self._beginning = False
+        self._open_calls: dict[int, Call] = {}
+        self._number = 0
+        self._wake_us: int | None = None
+        self._timeline = world.timeline
+        self._later()
+
+    # -- users --------------------------------------------------------------------------------------------------------
+
+    def _later(self) -> None:
+        """Begin another operation after a while, where there is room for it; each that ends makes room."""
+        if not self._beginning and not self.resting and len(self.under_way) < self.world.options.in_parallel:
+            self._beginning = True
+            least, most = self.world.options.operation_gap_us
+            self._timeline.after(self.world.dice.randint(least, most), self, self._maybe_begin)
+
+    def _maybe_begin(self) -> None:
+        self._beginning = False
+        options, dice = self.world.options, self.world.dice
+        if not self.resting and len(self.under_way) < options.in_parallel:
+            key = f"k{dice.randrange(options.keys)}"
+            op = dice.choice(OPERATIONS)
+            if op == "delete" and self.world.deletes_in_doubt[key] >= DELETES_IN_DOUBT_MAX:
+                op = "put"
+            self.begin(op, key, dice.randint(*options.operation_timeouts_ms))
+        self._later()
+
+    def begin(self, op: str, key: str, timeout_ms: int) -> int:
+        """A user wants something; its number in `under_way` until it ends."""
+        number = self.world.next_operation()
+        value = f"{self.name}.{number} " if op in ("append", "put") else None
+        self.under_way[number] = wanted = Wanted(op, key, value)
+        self.world.operation_invoked(self, number, wanted)
+        kind = Kind.READ if op == "get" else Kind.STALE if op == "stale" else Kind.COMMAND
+        self.engine.begin(number, kind, request_of(wanted), timeout_ms, self.clock.now_ms())
+        self._pump()
+        return number
+
+    def _tell_ended(self) -> None:
+        for ended in self.engine.take_ended():
+            wanted = self.under_way.pop(ended.number)
+            self.world.operation_ended(self, ended.number, wanted, *_outcome(wanted, ended))
+            self._later()
+
+    # -- the sender thread --------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        engine = self.engine
+        now_ms = self.clock.now_ms()
+        engine.tick(now_ms)
+        for call in engine.next_calls(now_ms):
+            self._call(call, now_ms)
+        self._tell_ended()
+        tick_ms = engine.next_tick_ms(now_ms)
+        if tick_ms is not None:
+            delay_us = max(1000, self.clock.until_us(tick_ms))
+            at_us = self._timeline.now_us + delay_us
+            if self._wake_us is None or at_us < self._wake_us:
+                self._wake_us = at_us
+                self._timeline.after(delay_us, self, self._wake, at_us)
+
+    def _wake(self, at_us: int) -> None:
+        if at_us == self._wake_us:
+            self._wake_us = None
+            self._pump()
+
+    def _call(self, call: Call, now_ms: int) -> None:
+        world, server = self.world, self.world.members[call.member_id]
+        if server.server is None and world.dice.random() < 0.3:
+            self.engine.not_sent(call.number, now_ms)  # Ray knows already that it is gone
+            return
+        self._open_calls[call.number] = call
+        place, method, number = f"s{call.member_id}", call.kind.method, call.number
+
+        def reply(data: bytes) -> None:
+            world.network.send((place, self.name, method, REPLY), self, answered, data, self._fail(number))
+
+        def answered(data: object) -> None:
+            self._answered(number, data)
+
+        def arrives(data: object) -> None:
+            server.client_calls(method, data, reply, fail)
+
+        def fail() -> None:
+            world.timeline.after(world.dead_call_us(), self, self._answered, number, None)
+
+        world.network.send((self.name, place, method, REQUEST), None, arrives, call.data, self._fail(number))
+
+    def _fail(self, number: int) -> Callable[[int], object]:
+        return lambda delay_us: self._timeline.after(delay_us, self, self._answered, number, None)
+
+    def _answered(self, number: int, data: object) -> None:
+        if self._open_calls.pop(number, None) is None:
+            return  # Ray ends a call once
+        assert data is None or type(data) is bytes, "a server answers in bytes"
+        self.engine.answered(number, data, self.clock.now_ms())
+        self._pump()
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The process ends; what was under way may happen or not."""
+        self.alive = False
+        for number, wanted in self.under_way.items():
+            self.world.operation_ended(self, number, wanted, "unknown", None)
+        self.under_way = {}
+
+
+def request_of(wanted: Wanted) -> bytes:
+    """What the machine gets; a write's bytes are its own, as its value is."""
+    value = Encoded(bytes([ValueKind.STR]) + (wanted.value or "").encode())
+    match wanted.op:
+        case "append":
+            return encode_append(wanted.key, value, limits=LIMITS)
+        case "put":
+            return encode_put(wanted.key, value, limits=LIMITS)
+        case "delete":
+            return encode_delete(wanted.key, limits=LIMITS)
+        case _:
+            return encode_get([wanted.key], limits=LIMITS)
+
+
+def _outcome(wanted: Wanted, ended: Ended) -> tuple[str, object, bytes | None]:
+    """(ok, not_done or unknown; the result of an ok one: version, deleted, or (version, text); the machine's bytes)."""
+    if isinstance(ended.result, OperationError):
+        return ended.result.outcome, None, None
+    match wanted.op:
+        case "append" | "put":
+            return "ok", decode_version(ended.result), ended.result
+        case "delete":
+            return "ok", decode_deleted(ended.result), ended.result
+        case _:
+            [found] = decode_found(ended.result, [wanted.key])
+            seen = None if found is None else (found.version, found.value.data[1:].decode())
+            return "ok", seen, ended.result

@@ -1,0 +1,221 @@
+"""Who makes trouble: faults at random times, each of which ends by itself after a while.
+
+Here:   `Nemesis`, one method for each kind that options.py names.
+Never:  what a fault does to a message (raft_actors/faults/plan.py), to a process (member.py) or to a disk (disks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from raft_actors.core.types import Role
+from raft_actors.faults.plan import Node, Rule
+from tests.sim.client import ClientProcess
+from tests.sim.timeline import Process
+
+if TYPE_CHECKING:
+    from tests.sim.member import Member
+    from tests.sim.world import World
+
+FAULT_US: Final = (10_000, 100_000, 1_000_000, 4_000_000)
+"""How long a fault lasts: up to one of these. Some are over before an election, some outlast several."""
+BEFORE_KILL_US: Final = 500_000
+"""Until a directory that was damaged is opened again."""
+
+
+class Nemesis:
+    """Strikes until it is told to rest."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._dice = world.dice
+        self._timeline = world.timeline
+        self._options = world.options
+        if self._options.faults:
+            self._later()
+
+    def _later(self) -> None:
+        self._timeline.after(int(self._dice.expovariate(1 / self._options.fault_every_us)), None, self._strike)
+
+    def _strike(self) -> None:
+        if self._world.resting:
+            return
+        getattr(self, self._dice.choice(self._options.faults))()
+        self._later()
+
+    def _after_a_while(self, act: Callable[..., object], *arguments: object) -> None:
+        self._timeline.after(self._dice.randint(0, self._dice.choice(FAULT_US)), None, act, *arguments)
+
+    def _member(self) -> Member:
+        return self._dice.choice(list(self._world.members.values()))
+
+    # -- network ------------------------------------------------------------------------------------------------------
+
+    def partition(self) -> None:
+        """Members and clients on two sides, sometimes three."""
+        sides: list[list[Node]] = [[] for _ in range(self._dice.choice((2, 2, 2, 3)))]
+        members = [int(member_id) for member_id in self._world.members]
+        for node in (*members, *(client.name for client in self._world.clients)):
+            self._dice.choice(sides).append(node)
+        counts = [sum(1 for node in side if node in members) for side in sides]
+        if len(sides) == 2 and counts[0] == counts[1]:
+            self._world.watch.count("even-sized split")
+        rules = self._world.plan.partition(*sides, held=self._holds())
+        self._note("partition", " | ".join(",".join(map(str, side)) for side in sides))
+        self._end_later(rules)
+
+    def isolate(self) -> None:
+        """One member, or its leader, from all."""
+        member = self._leader() if self._dice.random() < 0.5 else self._member()
+        if member is not None:
+            self._note("isolate", str(member.member_id))
+            self._end_later(self._world.plan.isolate(int(member.member_id), held=self._holds()))
+
+    def partial_partition(self) -> None:
+        """Two members do not reach each other; everybody else reaches both."""
+        one, other = self._member(), self._member()
+        if one is not other:
+            self._note("cut both ways", f"{one.member_id} {other.member_id}")
+            held = self._holds()
+            for src, dst in ((one, other), (other, one)):
+                self._end_later(self._world.plan.cut(int(src.member_id), int(dst.member_id), held=held))
+
+    def one_way(self) -> None:
+        """From one to another, or to everybody, or from everybody to one; perhaps for one method only."""
+        src: Node | None = int(self._member().member_id)
+        dst: Node | None = int(self._member().member_id)
+        if src == dst:
+            src, dst = (None, dst) if self._dice.random() < 0.5 else (src, None)
+        method = self._dice.choice((None, None, "append_entries", "request_vote"))
+        self._note("cut", f"{src} -> {dst} {method or ''}")
+        self._end_later(self._world.plan.cut(src, dst, held=self._holds(), method=method))
+
+    def _holds(self) -> bool:
+        return self._options.held_calls and self._dice.random() < 0.5
+
+    def _end_later(self, rules: tuple[Rule, ...]) -> None:
+        self._after_a_while(self._end, rules)
+
+    def _end(self, rules: tuple[Rule, ...]) -> None:
+        self._world.plan.remove(*rules)
+        self._world.network.let_go()
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def kill_peer(self) -> None:
+        """SIGKILL; Ray starts it again."""
+        self._kill(self._member())
+
+    def kill_leader(self) -> None:
+        """The same, of a leader."""
+        leader = self._leader()
+        if leader is not None:
+            self._kill(leader)
+
+    def _kill(self, member: Member) -> None:
+        member.end_peer("is killed")
+        self._after_a_while(member.start_peer)
+
+    def kill_server(self) -> None:
+        """SIGKILL of an application."""
+        member = self._member()
+        member.end_server("is killed")
+        self._after_a_while(member.start_server)
+
+    def power_cut(self) -> None:
+        """One machine, with all that was not synced."""
+        self._cut_power(self._member())
+
+    def power_cut_all(self) -> None:
+        """All machines at once."""
+        for member in self._world.members.values():
+            self._cut_power(member)
+
+    def _cut_power(self, member: Member) -> None:
+        member.end_server("loses its power")
+        member.end_peer("loses its power", power_cut=True)
+        self._after_a_while(member.start_peer)
+        self._after_a_while(member.start_server)
+
+    def pause_peer(self) -> None:
+        """SIGSTOP, and SIGCONT later: everything that came meanwhile is there at once."""
+        self._pause(self._member().peer)
+
+    def pause_server(self) -> None:
+        """The same, of an application."""
+        self._pause(self._member().server)
+
+    def pause_client(self) -> None:
+        """The same, of a client."""
+        self._pause(self._dice.choice(self._world.clients))
+
+    def _pause(self, process: Process | None) -> None:
+        if process is not None and not process.paused:
+            self._note(f"{process.name} is stopped")
+            process.paused = True
+            self._after_a_while(self._resume, process)
+
+    def _resume(self, process: Process) -> None:
+        if process.paused:
+            self._note(f"{process.name} goes on")
+            self._timeline.resume(process)
+
+    def replace_client(self) -> None:
+        """A client's process ends; another one begins, with another client id."""
+        position = self._dice.randrange(len(self._world.clients))
+        client = self._world.clients[position]
+        client.end()
+        self._world.clients[position] = ClientProcess(self._world, self._world.next_client_name())
+        self._note(f"{client.name} ends, {self._world.clients[position].name} begins")
+
+    # -- disks --------------------------------------------------------------------------------------------------------
+
+    def stall_disk(self) -> None:
+        """Every write takes long."""
+        member = self._member()
+        self._note(f"the disk of {member.member_id} stalls")
+        member.stalled = True
+        self._after_a_while(setattr, member, "stalled", False)
+
+    def wipe(self) -> None:
+        """A disk is replaced by an empty one, and nobody is told. Of so many that the others still are a majority."""
+        member = self._member()
+        if self._world.may_lose_a_disk(member):
+            self._world.lost_disk(member)
+            member.wipe()
+            self._after_a_while(member.start_peer)
+
+    def refuse_write(self) -> None:
+        """One of the next calls of a disk fails."""
+        member = self._member()
+        self._note(f"the disk of {member.member_id} will refuse a call")
+        member.disk.refuse()
+
+    def stop_while_opening(self) -> None:
+        """A process is killed, and its successor while it reads what is there."""
+        member = self._member()
+        member.end_peer("is killed")
+        member.disk.stop_while_opening()
+        self._after_a_while(member.start_peer)
+
+    def damage(self) -> None:
+        """A bit flips in what was synced long ago; the next start finds out."""
+        member = self._member()
+        if self._world.may_lose_a_disk(member) and (what := member.disk.damage()) is not None:
+            self._note(f"the disk of {member.member_id} is damaged: {what}")
+            self._world.lost_disk(member)
+            self._timeline.after(self._dice.randint(0, BEFORE_KILL_US), None, self._kill, member)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _leader(self) -> Member | None:
+        leaders = [
+            member
+            for member in self._world.members.values()
+            if member.engine is not None and member.engine.state.role is Role.LEADER
+        ]
+        return self._dice.choice(leaders) if leaders else None
+
+    def _note(self, what: str, details: str = "") -> None:
+        self._world.tell("", f"-- {what} {details}".rstrip())

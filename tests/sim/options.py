@@ -1,0 +1,226 @@
+"""What kind of world a seed is: drawn once, before anything happens, and printed by a failure.
+
+Here:   `Options` and how they are drawn (swarm testing: each seed has some of the faults, never all at full strength).
+Never:  what happens from one moment to the next.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+from typing import Final, TypeAlias
+
+from raft_actors.application.limits import HostLimits
+from raft_actors.application.settings import SessionLimits
+from raft_actors.client.limits import ClientLimits
+from raft_actors.config import RaftConfig
+
+Range: TypeAlias = tuple[int, int]
+
+SIZES: Final = (1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7)
+"""Small odd groups are what is run; all others up to 7 must be right too."""
+RATE_ONE: Final = 1000
+"""A clock that runs as the world does."""
+FAULTS: Final = (
+    "partition",
+    "isolate",
+    "partial_partition",
+    "one_way",
+    "kill_peer",
+    "kill_server",
+    "kill_leader",
+    "power_cut",
+    "power_cut_all",
+    "pause_peer",
+    "pause_server",
+    "pause_client",
+    "replace_client",
+    "stall_disk",
+    "wipe",
+)
+"""Kinds of faults, each a method of nemesis.py."""
+FILE_FAULTS: Final = ("refuse_write", "stop_while_opening", "damage")
+"""Those that only the product's log files can have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One kind of world. Times in microseconds unless the name says otherwise."""
+
+    members: int
+    non_voters: int
+    clients: int
+    files: bool
+    """The product's log files on a faulty file system; otherwise a storage in memory."""
+    codec: bool
+    """Messages travel as bytes; otherwise as the (frozen) objects."""
+    rates: tuple[int, ...]
+    """How fast each member's clock runs, in thousandths."""
+    network_us: Range
+    disk_us: Range
+    stall_us: Range
+    """A disk that stalls takes this long."""
+    stall_probability: float
+    inbox_us: Range
+    """From the disk's or the application's end of work to the owner's look at its inbox."""
+    socket_us: Range
+    """From a peer to its application and back."""
+    work_us: Range
+    """What an application takes for a call of its peer, or for a client's."""
+    dead_call_ms: Range
+    """When the caller of a process that is gone learns it. Ray takes more than a second."""
+    held_calls: bool
+    """Calls to a process that is gone wait for its successor, as Ray's do; otherwise they fail."""
+    idle_mark_ms: int
+    segment_bytes_max: int
+    config: RaftConfig
+    sessions: SessionLimits
+    host: HostLimits
+    client: ClientLimits
+    keys: int
+    operation_gap_us: Range
+    operation_timeouts_ms: Range
+    in_parallel: int
+    """Operations that one client has under way at most."""
+    drop: float
+    duplicate: float
+    reorder: float
+    delay_ms: int
+    profiles: tuple[str, ...]
+    """labrpc's."""
+    fault_every_us: int
+    """Between two faults, in the mean."""
+    faults: tuple[str, ...]
+    """Kinds of faults, by name; one that is there twice is twice as likely."""
+    wipes_max: int
+    """Members that may lose their disk for good: so many that the others still are a majority of the voters."""
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        return [f"  {field.name} = {getattr(self, field.name)!r}" for field in fields(self)]
+
+
+def draw(dice: random.Random) -> Options:
+    """One kind of world from these dice."""
+    members = dice.choice(SIZES)
+    non_voters = 1 if members >= 3 and dice.random() < 0.1 else 0
+    voters = members - non_voters
+    calm = dice.random() < 0.15
+    files = dice.random() < 0.12
+    config = _draw_config(dice)
+    sessions = _draw_sessions(dice)
+    faults = () if calm else _draw_faults(dice, files=files)
+    wipes = "wipe" in faults or "damage" in faults
+    return Options(
+        members=members,
+        non_voters=non_voters,
+        clients=dice.choice((1, 2, 2, 3, 4)),
+        files=files,
+        codec=dice.random() < 0.12,
+        rates=tuple(dice.randint(500, 2000) for _ in range(members)) if dice.random() < 0.3 else (RATE_ONE,) * members,
+        network_us=dice.choice(((50, 300), (200, 2000), (100, 20_000))),
+        disk_us=dice.choice(((20, 100), (500, 3000), (2000, 30_000))),
+        stall_us=(100_000, 1_500_000),
+        stall_probability=dice.choice((0.0, 0.0, 0.0, 0.01, 0.05)),
+        inbox_us=dice.choice(((0, 0), (0, 0), (0, 5000))),
+        socket_us=dice.choice(((20, 100), (20, 100), (50, 20_000))),
+        work_us=dice.choice(((10, 100), (10, 100), (100, 20_000), (1000, 300_000))),
+        dead_call_ms=dice.choice(((0, 5), (10, 300), (1300, 1900))),
+        held_calls=dice.random() < 0.3,
+        idle_mark_ms=config.idle_mark_ms,
+        segment_bytes_max=dice.choice((300, 1000, 4000, 64 * 1024)),
+        config=config,
+        sessions=sessions,
+        host=_draw_host_limits(dice),
+        client=_draw_client_limits(dice, sessions),
+        keys=dice.choice((1, 2, 2, 4)),
+        operation_gap_us=dice.choice(((0, 2000), (0, 10_000), (1000, 50_000), (10_000, 300_000))),
+        operation_timeouts_ms=dice.choice(((200, 800), (500, 3000), (2000, 6000))),
+        in_parallel=dice.choice((1, 1, 2, 4)),
+        drop=0.0 if calm else dice.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
+        duplicate=dice.choice((0.0, 0.0, 0.05, 0.3)),
+        reorder=dice.choice((0.0, 0.0, 0.1, 0.5)),
+        delay_ms=dice.choice((0, 0, 0, 30, 300)),
+        profiles=() if calm else _draw_profiles(dice),
+        fault_every_us=dice.choice((20_000, 100_000, 300_000, 1_000_000, 3_000_000)),
+        faults=faults,
+        wipes_max=(voters - 1) // 2 if wipes else 0,
+    )
+
+
+def _draw_profiles(dice: random.Random) -> tuple[str, ...]:
+    if dice.random() < 0.75:
+        return ()
+    return (dice.choice(("unreliable", "long_reordering", "long_delays")),)
+
+
+def _draw_faults(dice: random.Random, *, files: bool) -> tuple[str, ...]:
+    """Some kinds, some of them likelier than others."""
+    kinds = FAULTS + FILE_FAULTS if files else FAULTS
+    chosen = [kind for kind in kinds if dice.random() < 0.35]
+    if not chosen:
+        chosen = [dice.choice(kinds)]
+    return tuple(kind for kind in chosen for _ in range(dice.choice((1, 1, 3))))
+
+
+def _draw_config(dice: random.Random) -> RaftConfig:
+    heartbeat_ms = dice.choice((60, 120, 120, 150))
+    election_ms = heartbeat_ms * dice.choice((4, 5, 8))
+    in_flight = dice.choice((1, 2, 3))
+    bytes_max = dice.choice((1, 200, 1000, 1 << 20))
+    return RaftConfig(
+        heartbeat_interval_ms=heartbeat_ms,
+        election_timeout_ms_min=election_ms,
+        election_timeout_ms_max=election_ms * dice.choice((3, 4)) // 2,
+        check_quorum_ms=election_ms * dice.choice((1, 2)),
+        rpc_deadline_ms=dice.choice((100, 300, 1000)),
+        calls_in_flight_max=in_flight + dice.choice((0, 1, 3)),
+        appends_in_flight_max=in_flight,
+        append_bytes_max=bytes_max,
+        append_entries_max=dice.choice((1, 2, 4, 512)),
+        apply_bytes_max=dice.choice((1, 500, 4 << 20)),
+        proposal_bytes_max=1 << 20,
+        uncommitted_bytes_max=dice.choice((1 << 20, 64 << 20)),
+        reads_waiting_max=dice.choice((1, 3, 10_000)),
+        log_bytes_max=1 << 30,
+        idle_mark_ms=100,
+        application_absent_ms_max=dice.choice((300, 1000, 2000)),
+    )
+
+
+def _draw_sessions(dice: random.Random) -> SessionLimits:
+    if dice.random() < 0.6:
+        return SessionLimits()
+    return SessionLimits(
+        results_max=dice.choice((4, 8, 64)),
+        sessions_max=dice.choice((1, 2, 3, 5)),
+        idle_ms_max=dice.choice((300, 1500, 10_000, 3_600_000)),
+    )
+
+
+def _draw_host_limits(dice: random.Random) -> HostLimits:
+    if dice.random() < 0.6:
+        return HostLimits()
+    return HostLimits(
+        proposal_bytes_max=1 << 20,
+        proposal_frames_max=dice.choice((1, 2, 4096)),
+        proposals_in_flight_max=dice.choice((1, 2, 4)),
+        attempts_waiting_max=dice.choice((2, 8, 1000)),
+        attempts_remembered_max=65_536,
+        reads_waiting_max=dice.choice((1, 4, 1000)),
+        recent_entries_max=dice.choice((1, 4, 1024)),
+    )
+
+
+def _draw_client_limits(dice: random.Random, sessions: SessionLimits) -> ClientLimits:
+    tight = dice.random() < 0.4
+    return ClientLimits(
+        commands_max=min(sessions.results_max, dice.choice((4, 16)) if tight else 8192),
+        attempt_ms=dice.choice((30, 100, 400)),
+        call_ms=dice.choice((100, 500, 2000)),
+        calls_in_flight_max=dice.choice((1, 2)) if tight else 4,
+        batch_count_max=dice.choice((1, 3)) if tight else 1024,
+        scouts_max=dice.choice((1, 2)) if tight else 16,
+        suspicion_ms=dice.choice((100, 1000)),
+        session_idle_ms=max(1, sessions.idle_ms_max // 2) if dice.random() < 0.7 else 1_800_000,
+    )

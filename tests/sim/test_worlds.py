@@ -1,0 +1,128 @@
+"""Worlds from seeds: a sample of them, that each is the same every time, and what a failure tells.
+
+The sample is small; `make sim` runs as many as are wanted, and `make test` some more than stand here.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sim.__main__ import run_unit
+from tests.sim.checks import Violation
+from tests.sim.nemesis import Nemesis
+from tests.sim.options import FAULTS, FILE_FAULTS, draw
+from tests.sim.watch import MUST_BE_SEEN, Watch
+from tests.sim.world import World, WorldFailed
+
+EVENTS = 400
+FOUND_BEFORE = {
+    "an append that overtook the one before it was never sent again": 63,
+    "a late word of a wiped disk freed the slots of its successor": 4,
+    "power fails at a disk that nobody has opened since it was wiped": 12,
+    "a call that waits in a server's queue when it is killed": 123,
+    "a damaged file that the next start had no use for": 69,
+}
+"""Seeds that once failed, and why. Options are drawn anew when they change, so the regression tests stand elsewhere."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1, 61, 30))
+def test_a_sample_of_worlds(first: int) -> None:
+    for seed in range(first, first + 30):
+        World(seed).run(EVENTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("why", "seed"), FOUND_BEFORE.items())
+def test_what_was_found_before(why: str, seed: int) -> None:
+    World(seed).run(EVENTS)
+
+
+@pytest.mark.slow
+def test_a_long_world() -> None:
+    World(5).run(4_000)
+
+
+@pytest.mark.long
+def test_a_seed_is_a_world_in_every_process() -> None:
+    """Two hundred seeds, twice, in processes whose hashes differ: everything that happens, happens again."""
+    assert traces(hash_seed=1) == traces(hash_seed=2)
+
+
+def traces(hash_seed: int) -> list[str]:
+    code = (
+        "from tests.sim.world import World\n"
+        "for seed in range(1, 201):\n"
+        "    world = World(seed, kept=None)\n"
+        "    world.run(100)\n"
+        "    print(world.trace())\n"
+    )
+    around = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    ended = subprocess.run([sys.executable, "-c", code], env=around, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert len(set(lines)) == 200, "each world is another one"
+    return lines
+
+
+def test_two_seeds_are_two_worlds_and_one_is_one() -> None:
+    worlds = [World(seed, kept=None) for seed in (7, 7, 8)]
+    for world in worlds:
+        world.run(50)
+    assert worlds[0].trace() == worlds[1].trace() != worlds[2].trace()
+
+
+def test_a_failure_tells_seed_options_story_and_how_to_replay_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Watch, *_: object) -> None:
+        raise Violation("a rule", "what was seen")
+
+    monkeypatch.setattr(Watch, "role_changed", broken)
+    with pytest.raises(WorldFailed) as failed:
+        World(3).run(EVENTS)
+    text = str(failed.value)
+    assert "seed 3, event" in text
+    assert "a rule: what was seen" in text
+    assert "python -m tests.sim replay 3 --events 400" in text
+    assert "members = " in text
+    assert "last events:" in text
+    assert failed.value.rule == "a rule"
+
+
+def test_a_bug_in_the_product_is_a_failure_of_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raft_actors.peer.engine.Engine.written", lambda *_: 1 // 0)
+    outcome = run_unit(0, seeds_per_unit=1, events=EVENTS)
+    assert [finding.rule for finding in outcome.findings] == ["ZeroDivisionError"]
+    assert outcome.findings[0].replay == "python -m tests.sim replay 1 --events 400"
+
+
+def test_a_world_that_never_comes_to_rest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.sim.peer.PeerProcess._timer_fires", lambda *_: None)
+    monkeypatch.setattr("tests.sim.world.PROGRESS_US", 2_000_000)
+    with pytest.raises(WorldFailed) as failed:
+        World(1).run(0)
+    assert failed.value.rule == "progress"
+    assert "nobody lead" in failed.value.what or "waits for" in failed.value.what
+
+
+def test_every_kind_of_fault_has_its_method_and_is_drawn_by_some_seed() -> None:
+    assert all(callable(getattr(Nemesis, kind)) for kind in FAULTS + FILE_FAULTS)
+    drawn = {kind for seed in range(300) for kind in draw(random.Random(seed)).faults}
+    assert drawn == {*FAULTS, *FILE_FAULTS}
+
+
+def test_every_size_is_drawn() -> None:
+    assert {draw(random.Random(seed)).members for seed in range(200)} == {1, 2, 3, 4, 5, 6, 7}
+
+
+def test_what_must_be_seen_is_counted_under_that_name() -> None:
+    """A counter that nobody raises would fail a campaign of hours at its end."""
+    here = Path(__file__).parent
+    sources = "".join((here / f"{name}.py").read_text() for name in ("watch", "nemesis", "member"))
+    counted = {name for name in MUST_BE_SEEN if f'count("{name}")' in sources}
+    assert counted == set(MUST_BE_SEEN)

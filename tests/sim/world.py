@@ -1,0 +1,364 @@
+"""A group, its clients and everything between them in one thread, from one seed.
+
+Here:   `World`: how it is made, what its parts tell it; faults until enough has happened, then none and progress.
+Never:  what happens (timeline.py and the processes), which faults (nemesis.py), what must be true (checks).
+
+A seed is a world: options, delays, faults and what clients want are drawn from one `random.Random`, and what happens at
+the same time happens in the order in which it was scheduled. So a failure is replayed by its seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final, TypeAlias
+
+from analysis.history import UNSEEN, Deleted, Found, Op, Outcome, Result, Written
+from kv.config import Config
+from raft_actors.codec import cluster_id_of
+from raft_actors.core.entries import Configuration, Genesis
+from raft_actors.core.entries import Member as Line
+from raft_actors.core.events import Event
+from raft_actors.core.types import MemberId, Role
+from raft_actors.faults.plan import Plan
+from tests.rig.disks import GROUP, Disks, FaultyDisks, MemoryDisks
+from tests.sim.checks import Checks, Violation
+from tests.sim.client import ClientProcess, Wanted, request_of
+from tests.sim.disks import Disk
+from tests.sim.member import Member
+from tests.sim.nemesis import Nemesis
+from tests.sim.network import Network
+from tests.sim.options import Options, draw
+from tests.sim.peer import PeerProcess
+from tests.sim.story import KEPT, Story
+from tests.sim.timeline import SECOND_US, Timeline
+from tests.sim.watch import Watch
+
+PROGRESS_US: Final = 300 * SECOND_US
+"""A healed world that has not come to rest after so long never does: elections take seconds, clients give up sooner."""
+LOOK_US: Final = 50_000
+"""How often a healed world is asked whether it has come to rest."""
+FAULTS_US: Final = 600 * SECOND_US
+"""A world in which hardly anything can happen, one member that is struck all the time, ends by this time."""
+STILL_HAPPENINGS: Final = 200_000
+"""So many happenings without an event of any peer are no world any more."""
+WRITE_TIMEOUT_MS: Final = 20_000
+"""Of the writes and reads that are demanded in the end."""
+
+Lack: TypeAlias = Callable[[], str | None]
+"""What is not as it should be in the end, or None."""
+
+
+class WorldFailed(AssertionError):
+    """Something was not as it must be: what, in which world, and what happened before."""
+
+    def __init__(self, world: World, why: BaseException) -> None:
+        self.seed = world.seed
+        self.rule = why.rule if isinstance(why, Violation) else type(why).__name__
+        self.what = why.text if isinstance(why, Violation) else str(why)
+        self.events = world.event_count
+        super().__init__(
+            "\n".join(
+                (
+                    f"seed {world.seed}, event {world.event_count}: {self.rule}: {self.what}",
+                    f"again: python -m tests.sim replay {world.seed} --events {world.events_wanted}",
+                    "",
+                    "options:",
+                    *world.options.lines(),
+                    "",
+                    "last events:",
+                    *world.story.lines(),
+                )
+            )
+        )
+
+
+class World:
+    """One world. `run` plays it to its end, and raises `WorldFailed`."""
+
+    def __init__(self, seed: int, *, options: Options | None = None, kept: int | None = KEPT) -> None:
+        """`kept`: how many of the last events a failure tells; None: all."""
+        self.seed = seed
+        self.dice = random.Random(seed)
+        self.options = options or draw(self.dice)
+        self.timeline = Timeline()
+        self.story = Story(kept)
+        self.watch = Watch()
+        self.checks = Checks()
+        self.plan = Plan()
+        self.network = Network(self.timeline, self.dice, self.plan, self.options.network_us)
+        self.event_count = 0
+        """Events of the core, `core.step` calls that came from outside of it."""
+        self.events_wanted = 0
+        self.resting = False
+        """No more faults."""
+        self.lost: set[MemberId] = set()
+        """Members whose disk is gone or damaged."""
+        self._operations = 0
+        self._client_count = 0
+        self._outcomes: dict[int, str] = {}
+        self.deletes_in_doubt: Counter[str] = Counter()
+        """By key: those under way or of unknown outcome."""
+        disks: Disks = (
+            FaultyDisks(segment_bytes_max=self.options.segment_bytes_max) if self.options.files else MemoryDisks()
+        )
+        numbers = [MemberId(number) for number in range(1, self.options.members + 1)]
+        places = {number: Disk(disks, number, self.dice) for number in numbers}
+        storages = {number: place.open() for number, place in places.items()}
+        lines = tuple(
+            Line(
+                member_id=number,
+                directory_id=storages[number].recovered.incarnation.directory_id,
+                voter=number <= self.options.members - self.options.non_voters,
+            )
+            for number in numbers
+        )
+        settings = Config(sessions=self.options.sessions).settings()
+        self.genesis = Genesis(
+            cluster_id=cluster_id_of(GROUP, lines, settings),
+            group=GROUP,
+            configuration=Configuration(members=lines),
+            settings=settings,
+        )
+        self.members = {number: Member(self, number, places[number]) for number in numbers}
+        self._obey_options()
+        for number, member in self.members.items():
+            member.start_peer(storages[number])
+            member.start_server()
+        self.clients = [ClientProcess(self, self.next_client_name()) for _ in range(self.options.clients)]
+        Nemesis(self)
+
+    def _obey_options(self) -> None:
+        options, plan = self.options, self.plan
+        if options.drop:
+            told_ms = (0, 2 * options.config.rpc_deadline_ms)
+            plan.drop(request=options.drop, reply=options.drop, told_ms=told_ms)
+        if options.duplicate:
+            plan.duplicate(options.duplicate, late_ms=(0, 500))
+        if options.reorder:
+            plan.reorder(options.reorder)
+        if options.delay_ms:
+            plan.delay((0, options.delay_ms))
+        for profile in options.profiles:
+            getattr(plan, profile)()
+
+    # -- its course ---------------------------------------------------------------------------------------------------
+
+    def run(self, events: int) -> None:
+        """Faults for so many events, then rest and progress. Raises `WorldFailed`."""
+        self.events_wanted = events
+        try:
+            self._run_with_faults(events)
+            self._heal()
+            self._demand_progress()
+            self.checks.verdict()
+        except Exception as why:
+            raise WorldFailed(self, why) from why
+
+    def trace(self) -> str:
+        """A digest of all that happened, of a world that keeps its whole story."""
+        digest = blake2b(digest_size=16)
+        for line in self.story.lines():
+            digest.update(line.encode())
+        digest.update(repr(sorted(self.watch.counts.items())).encode())
+        digest.update(repr(self.plan.counts()).encode())
+        return digest.hexdigest()
+
+    def _run_with_faults(self, events: int) -> None:
+        step = self.timeline.step
+        idle, before = 0, 0
+        while self.event_count < events and self.timeline.now_us < FAULTS_US:
+            if not step() or idle > STILL_HAPPENINGS:
+                raise Violation("the world goes on", f"nothing happens after event {self.event_count}")
+            idle = idle + 1 if self.event_count == before else 0
+            before = self.event_count
+
+    def _heal(self) -> None:
+        """All links are whole, everything that can run runs."""
+        self.tell("", "-- everything is healed")
+        self.resting = True
+        self.plan.heal()
+        self.network.let_go()
+        for client in self.clients:
+            client.resting = True
+            if client.paused:
+                self.timeline.resume(client)
+        for member in self.members.values():
+            member.stalled = False
+            for process in (member.peer, member.server):
+                if process is not None and process.paused:
+                    self.timeline.resume(process)
+            member.start_peer()
+            member.start_server()
+
+    def _demand_progress(self) -> None:
+        """One leader and equal logs; a fresh write of every key; everything readable; and rest again."""
+        self._until(self._lacking_rest)
+        for number in range(self.options.keys):
+            self._demand("put", f"k{number}")
+        self._until(self._lacking_rest)
+        self.checks.at_rest(self._whole_members())
+        for number in range(self.options.keys):
+            self._demand("get", f"k{number}")
+
+    def _until(self, lacking: Lack) -> None:
+        """Let time pass until nothing is lacking."""
+        until_us = self.timeline.now_us + PROGRESS_US
+        while (what := lacking()) is not None:
+            if self.timeline.now_us > until_us:
+                raise Violation("progress", f"{what}, {PROGRESS_US // SECOND_US} s after all was healed")
+            look_us = self.timeline.now_us + LOOK_US
+            self.timeline.after(LOOK_US, None, _look)
+            while self.timeline.now_us < look_us:
+                self.timeline.step()
+
+    def _lacking_rest(self) -> str | None:
+        """Why this world has not come to rest."""
+        for client in self.clients:
+            if client.under_way:
+                return f"{client.name} waits for {client.under_way}"
+        leaders, ends, committed = [], set(), self.checks.committed_count
+        for member in self._whole_members():
+            engine, host = member.engine, member.host
+            if engine is None or host is None:
+                return f"member {member.member_id} is down"
+            state = engine.state
+            if state.role is Role.LEADER:
+                leaders.append(member.member_id)
+            ends.add((state.log.last, state.current_term))
+            if (state.commit_index, host.applied_index, state.log.last.index) != (committed,) * 3:
+                return (
+                    f"member {member.member_id} has {state.log.last.index} entries, committed {state.commit_index}, "
+                    f"applied {host.applied_index} of {committed}"
+                )
+        if len(leaders) != 1:
+            return f"{leaders or 'nobody'} lead"
+        return None if len(ends) == 1 else f"logs and terms differ: {sorted(ends)}"
+
+    def _whole_members(self) -> list[Member]:
+        return [member for member in self.members.values() if member.member_id not in self.lost]
+
+    def _demand(self, op: str, key: str) -> None:
+        """A client's operation has to succeed; its session may have been dropped meanwhile, so it may try again."""
+        client = self.clients[0]
+
+        def begin() -> int:
+            return client.begin(op, key, WRITE_TIMEOUT_MS)
+
+        number = begin()
+
+        def lacking() -> str | None:
+            nonlocal number
+            outcome = self._outcomes.get(number)
+            if outcome not in (None, "ok"):
+                number = begin()
+            return None if outcome == "ok" else f"{op} {key} of {client.name} is {outcome or 'under way'}"
+
+        self._until(lacking)
+
+    # -- what its parts tell ------------------------------------------------------------------------------------------
+
+    def tell(self, who: str, what: str) -> None:
+        """For the story."""
+        self.story.add((self.timeline.now_us, who, what))
+
+    def after_event(self, process: PeerProcess, event: Event) -> None:
+        """A peer has handled an event, and all that followed from it inside."""
+        self.event_count += 1
+        self.story.add((self.timeline.now_us, process.name, event))
+        self.checks.after_event(process.member)
+        state = process.engine.state
+        if state.commit_index > process.commit_index:
+            process.commit_index = state.commit_index
+            self.watch.committed(state)
+
+    def after_apply(self, member: Member) -> None:
+        """An application has applied entries."""
+        self.checks.after_event(member)
+
+    def lost_disk(self, member: Member) -> None:
+        """Its disk does not hold what it promised any more."""
+        self.lost.add(member.member_id)
+
+    def may_lose_a_disk(self, member: Member) -> bool:
+        """Whether a majority of the voters would be left."""
+        return member.member_id not in self.lost and len(self.lost) < self.options.wipes_max
+
+    def next_client_name(self) -> str:
+        """Of one more client process."""
+        self._client_count += 1
+        return f"c{self._client_count}"
+
+    def next_operation(self) -> int:
+        """Number of one more operation."""
+        self._operations += 1
+        return self._operations
+
+    def operation_invoked(self, client: ClientProcess, number: int, wanted: Wanted) -> None:
+        """A user asks."""
+        self.tell(client.name, f"{wanted.op} {wanted.key} {wanted.value or ''}begins ({number})")
+        if wanted.op == "delete":
+            self.deletes_in_doubt[wanted.key] += 1
+        if wanted.op != "stale":
+            self.checks.client_invoked(
+                number,
+                client=client.name,
+                op=Op(wanted.op),
+                key=wanted.key,
+                at=self.timeline.now_us,
+                value=UNSEEN if wanted.value is None else wanted.value,
+                command=request_of(wanted) if wanted.value is not None else None,
+            )
+
+    def operation_ended(
+        self, client: ClientProcess, number: int, wanted: Wanted, outcome: str, result: object, raw: bytes | None = None
+    ) -> None:
+        """A user is told."""
+        self.tell(client.name, f"{wanted.op} {wanted.key} ends ({number}): {outcome} {result!r:.80}")
+        self._outcomes[number] = outcome
+        self.watch.count(f"operations {outcome}")
+        if wanted.op == "delete" and outcome != "unknown":
+            self.deletes_in_doubt[wanted.key] -= 1
+        if wanted.op != "stale":
+            self.checks.client_ended(
+                number,
+                at=self.timeline.now_us,
+                outcome=Outcome(outcome),
+                result=_result(wanted.op, result) if outcome == "ok" else None,
+                raw=raw,
+            )
+
+    # -- delays -------------------------------------------------------------------------------------------------------
+
+    def socket_us(self, *, work: bool = False) -> int:
+        """From a peer to its application or back; `work`: and until it can be looked at."""
+        least, most = self.options.socket_us
+        delay_us = least + int(self.dice.random() * (most - least))
+        if work:
+            least, most = self.options.work_us
+            delay_us += least + int(self.dice.random() * (most - least))
+        return delay_us
+
+    def dead_call_us(self) -> int:
+        """Until the caller of a process that is gone learns so."""
+        return self.dice.randint(*self.options.dead_call_ms) * 1000
+
+
+def _look() -> None:
+    """Time has come to look."""
+
+
+def _result(op: str, result: object) -> Result:
+    match op, result:
+        case "get", None:
+            return Found(value=UNSEEN, version=0)
+        case "get", (int(version), str(text)):
+            return Found(value=text, version=version)
+        case "delete", bool(found):
+            return Deleted(found=found)
+        case _, int(version):
+            return Written(version=version)
+        case _:
+            raise AssertionError(f"{op} answered {result!r}")
