@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check mutants storage-campaign power-cuts clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check sim sim-speed mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,7 @@ demo: $(STAMP) ## the main job: load data, kill the leader, restart everything, 
 
 test: $(STAMP) ## all tests, those on a real Ray cluster too
 	$(BIN)/python -m pytest -n 2 -m 'not cluster' --ignore=tests/cluster
+	$(BIN)/python -m tests.sim run --minutes 1 --workers 2 --anew --no-record
 	$(BIN)/python -m pytest -m cluster
 
 test-floor: build/floor.txt ## all tests, with the oldest Ray that pyproject.toml permits
@@ -48,7 +49,7 @@ verify: $(STAMP) ## lint, format, types, and all tests that need no Ray; writes 
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 -m 'not cluster' --ignore=tests/cluster
+	$(BIN)/python -m pytest -q -n 2 -m 'not cluster and not long' --ignore=tests/cluster
 
 fix: $(STAMP) ## what verify complains about and a tool can mend
 	$(BIN)/ruff check --fix
@@ -62,6 +63,13 @@ failover: $(STAMP) ## KILLS=10: from the leader's SIGKILL to the next acknowledg
 
 soak: $(STAMP) ## LOAD=full|idle MINUTES=5: no new leader while nothing fails
 	$(BIN)/python -m kv.app.bench soak --load $(LOAD) --minutes $(MINUTES)
+
+sim: $(STAMP) ## SEEDS=200000 or MINUTES=30, EVENTS=400: worlds from seeds; goes on where it was interrupted
+	$(BIN)/python -m tests.sim run --workers $$(nproc) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(EVENTS),--events $(EVENTS)) \
+		$(if $(filter-out file default,$(origin MINUTES)),--minutes $(MINUTES))
+
+sim-speed: $(STAMP) ## events per second and core with all checks on, and where the time goes
+	$(BIN)/python -m tests.sim speed --rounds 3
 
 mutants: $(STAMP) ## ONLY='a* f16*' SEEDS=20000: bugs put into copies of the code; each has to be caught
 	$(BIN)/python -m tests.mutants run --workers $$(nproc) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach name,$(ONLY),'$(name)')

@@ -1,7 +1,8 @@
 """What all long runs share: units of work, processes, progress, going on after an interruption, results.
 
 Here:   `Campaign`, and what is needed to use it.
-Never:  a campaign. Each lives with what it tests: a `__main__.py` like this is all it needs.
+Never:  a campaign. Each lives with what it tests: a file of its own for the unit (workers do not import a package's
+        `__main__` again), and a `__main__.py` like this, are all it needs.
 
     def run_unit(unit: int, *, seeds_per_unit: int) -> Outcome:      # a plain function of a module: it is pickled
         counters: Counter[str] = Counter()

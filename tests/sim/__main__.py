@@ -1,7 +1,7 @@
 """`python -m tests.sim run | replay SEED | speed`: many worlds, one of them again, how fast they are.
 
-Here:   the command line, worlds as units of a campaign, the measure of speed.
-Never:  what a world is (world.py).
+Here:   the command line, the campaign, the measure of speed.
+Never:  what a world is (world.py), a unit of the campaign (seeds.py).
 
     run --seeds 200000 --workers 2       goes on where it was interrupted; a row in docs/results/sim.csv
     run --seeds 500 --events 20000       long worlds, as the campaign sim-20000
@@ -22,12 +22,12 @@ import signal
 import statistics
 import sys
 import time
-from collections import Counter
 from functools import partial
 from types import FrameType
 from typing import Final
 
-from tests.campaigns import Campaign, Finding, Options, Outcome
+from tests.campaigns import Campaign, Options
+from tests.sim.seeds import run_unit
 from tests.sim.watch import MUST_BE_SEEN
 from tests.sim.world import World, WorldFailed
 
@@ -40,23 +40,6 @@ SEEDS_FOR_ALL: Final = 20_000
 """So many seeds must have met everything that watch.py wants seen; a smaller run is a sample."""
 SPEED_SEEDS: Final = 60
 ROWS_OF_PROFILE: Final = 25
-
-
-def run_unit(unit: int, *, seeds_per_unit: int, events: int) -> Outcome:
-    """Some worlds; each that fails is a finding."""
-    counters: Counter[str] = Counter()
-    findings = []
-    first = 1 + unit * seeds_per_unit
-    for seed in range(first, first + seeds_per_unit):
-        world = World(seed)
-        try:
-            world.run(events)
-        except WorldFailed as failed:
-            replay = f"python -m tests.sim replay {seed} --events {events}"
-            findings.append(Finding(rule=failed.rule, text=str(failed), replay=replay))
-        counters["events"] += world.event_count
-        counters.update(world.watch.counts)
-    return Outcome(done=seeds_per_unit, counters=counters, findings=tuple(findings))
 
 
 def _run(parsed: argparse.Namespace) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.__main__ import run_unit
 from tests.sim.checks import Violation
 from tests.sim.nemesis import Nemesis
 from tests.sim.options import FAULTS, FILE_FAULTS, draw
+from tests.sim.seeds import run_unit
 from tests.sim.watch import MUST_BE_SEEN, Watch
 from tests.sim.world import World, WorldFailed
 
