@@ -70,7 +70,7 @@ class TestUnreliable:
 
 
 class TestLongReordering:
-    """ "Of surviving replies 2/3 delayed by 200 + r ms, r uniform in [0, b], b uniform in [0, 1999]; mean about 700." """
+    """ "Of surviving replies 2/3 delayed by 200 + r ms, r uniform in [0, b], b uniform in [0, 1999]": mean 700."""
 
     def test_two_replies_in_three_are_late_by_200_to_2199_ms(self) -> None:
         plan = Plan()
@@ -98,7 +98,7 @@ class TestLongReordering:
 
 
 class TestLongDelays:
-    """ "Disabled end: failure after uniform 0..6999 ms if long delays on, else 0..99 ms; nothing reaches the server." """
+    """ "Disabled end: failure after uniform 0..6999 ms if long delays on, else 0..99 ms", and nothing arrives."""
 
     @pytest.mark.parametrize(("on", "most"), [(True, 6999), (False, 99)])
     def test_the_caller_over_a_cut_link_is_told_late(self, on: bool, most: int) -> None:

@@ -172,19 +172,19 @@ class Calls:
                 )
         elif isinstance(reply, AppendEntriesReply) and reply.success and isinstance(request, AppendEntries):
             covered = request.entries[-1].id if request.entries else request.prev_entry
-            self._require_entry(peer, covered, reply)
+            self._require_entry(peer, disk, covered, reply)
 
-    def _require_entry(self, peer: Peer, covered: EntryId, reply: AppendEntriesReply) -> None:
+    def _require_entry(self, peer: Peer, disk: Disk, covered: EntryId, reply: AppendEntriesReply) -> None:
+        """The disk holds it; or held it, if it is in a later term by now, whose leader may have truncated it."""
         node = self._tree.find(covered.term, covered.index)
-        if (
-            node is None
-            or reply.match_index > covered.index
-            or (covered.index and peer.directory_id not in node.durable_in)
-        ):
+        held = node is not None and covered.index < len(disk.nodes) and disk.nodes[covered.index] is node
+        if not held and node is not None and reply.term < disk.term:
+            held = peer.directory_id in node.durable_in
+        if reply.match_index > covered.index or not held:
             raise Violation(
                 "durable before it is said",
-                f"{peer.name} acknowledges entries up to {reply.match_index}, asked about {covered.term}/"
-                f"{covered.index}, which its disk never held",
+                f"{peer.name} acknowledges entries up to {reply.match_index} in term {reply.term}, asked about "
+                f"{covered.term}/{covered.index}; its disk has {disk.nodes[-1]} and term {disk.term}",
             )
 
     def _require_term(self, peer: Peer, disk: Disk, term: int, message: Message) -> None:
