@@ -32,10 +32,11 @@ RATE_RATIO_MIN: Final = 1.0
 class QuickSize:
     """How much is measured."""
 
-    turns: int = 5
-    calls: int = 200
+    turns: int = 15
+    """Many short ones: a shared machine changes its speed within seconds, and a turn measures both within one."""
+    calls: int = 70
     """Of one client, each turn."""
-    calls_of_many: int = 40
+    calls_of_many: int = 15
     """Of each of 64 clients, each turn."""
 
 
