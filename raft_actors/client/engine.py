@@ -123,6 +123,8 @@ class Engine:
         """What to send now. Each call is to be `answered` or `not_sent`, once; if neither comes, it counts as open."""
         calls: list[Call] = []
         for lane in self._lanes.values():
+            if not lane.is_waiting:
+                continue
             for member_id in self._route.members:
                 while lane.is_asked(member_id) and lane.has_slot(member_id, now_ms):
                     self._send(lane, member_id, self._limits.batch_count_max, now_ms, calls, asked=True)

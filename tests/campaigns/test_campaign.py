@@ -22,7 +22,7 @@ from tests.campaigns.campaign import COMPLETE, MINUTES_UP, TOO_MANY_FINDS
 from tests.campaigns.example import run_unit
 from tests.campaigns.outcome import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def campaign(home: Path, *misdeeds: str, **changes: Any) -> Report:

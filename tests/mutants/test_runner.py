@@ -13,7 +13,7 @@ from tests.mutants import runner
 from tests.mutants.mutant import read_mutant
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("git") is None, reason="copies are made by git, and there is none"),
 ]
 

@@ -19,7 +19,7 @@ from tests.power_cuts import disk
 from tests.power_cuts.image import run_image
 from tests.power_cuts.planted import OPENERS, PRODUCT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PLANTED_CUTS_MAX = 240
 """A fault that is planted is found within some tens."""

@@ -31,7 +31,7 @@ from tests.storage.campaigns.memory import measured
 from tests.storage.campaigns.target import Decoder
 from tests.storage.faulty_files import FaultyFiles
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 MIB = 1 << 20
 
