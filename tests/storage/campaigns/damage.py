@@ -149,6 +149,11 @@ def cases(log: Log, names: Sequence[str], dice: random.Random) -> Iterator[Case]
                 yield _replaced("byte set", name, (at, bytes([value])))
             yield Case("cut short", name, ((at, None),), partial(_cut, name=name, size=at))
         yield from _sector_cases(name, data, dice)
+        if name != log_names(log.files)[-1]:  # without its newest file a directory is an older copy of itself
+            yield Case("file gone", name, ((0, None),), partial(_remove, name=name))
+        ends = [end for where, end in log.group_ends if where == name]
+        for begin, end in zip(ends, ends[1:], strict=False):
+            yield _replaced("group repeated", name, (len(data), data[begin:end]))
         for size in (1, 23, 28, 100, SECTOR_BYTES, 5000):
             for kind, tail in (("zeros", bytes(size)), ("ones", b"\xff" * size), ("noise", dice.randbytes(size))):
                 yield _replaced(f"a tail of {kind}", name, (len(data), tail))
@@ -179,6 +184,10 @@ def _put(files: FaultyFiles, *, name: str, parts: Sequence[tuple[int, bytes]]) -
     cache = files.cached_names[name].cache
     for at, data in parts:
         cache[at : at + len(data)] = data
+
+
+def _remove(files: FaultyFiles, *, name: str) -> None:
+    del files.cached_names[name]
 
 
 def _cut(files: FaultyFiles, *, name: str, size: int) -> None:
