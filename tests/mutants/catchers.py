@@ -3,6 +3,10 @@
 Here:   the commands, their verdicts.
 Never:  which mutants there are, how often and where they are run.
 
+`sim` is a search in three steps: some worlds, then the stories and schedules that people wrote down (tests/scenarios,
+tests/rig), then as many worlds as are wanted. What random worlds meet at once is told by them; what needs a schedule of
+a dozen steps is told by the story of it.
+
 A verdict has three values. *Caught*: the catcher ended with its exit code for findings and named one. *Not caught*: it
 ended well, or its time was over. Anything else, an import that fails for example, is the fault of the patch or of the
 catcher and proves nothing about either: `CatcherBroken`.
@@ -16,7 +20,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +29,9 @@ END_S: Final = 15.0
 
 NEVER_SEEN: Final = "never seen"
 """The rule of a campaign that ran to its end, found nothing, and did not meet all that it should: no find of a bug."""
+
+WORLDS_BEFORE_STORIES: Final = 150
+STORIES: Final = ("tests/scenarios", "tests/rig")
 
 _FAILED: Final = re.compile(r"^FAILED ([^\s\[]+)", re.MULTILINE)
 """Without the parameters of the test, which may hold anything."""
@@ -57,8 +64,24 @@ def catch(catcher: str, tree: Path, *, seeds: int, seconds: float) -> Verdict:
     if kind == "pytest":
         return _of_tests(_run(_pytest(what), tree, seconds))
     arguments = _campaign(kind, what)
-    first_run = _run((*arguments, *(("--first", "1", "--seeds", str(seeds)) if kind == "sim" else ())), tree, seconds)
-    return _of_campaign(first_run, arguments, many="seeds" if kind == "sim" else "count")
+    if kind != "sim":
+        return _of_campaign(_run(arguments, tree, seconds), arguments, many="count")
+    until_s = time.monotonic() + seconds
+    verdict = _in_worlds(arguments, tree, 1, min(seeds, WORLDS_BEFORE_STORIES), seconds)
+    stories = [each for each in STORIES if (tree / each).is_dir()]
+    if not verdict.caught and stories:
+        told = _of_tests(_run(_pytest(*stories), tree, seconds))
+        if told.caught:
+            return told
+    if not verdict.caught and seeds > WORLDS_BEFORE_STORIES and (left_s := until_s - time.monotonic()) > 0:
+        verdict = _in_worlds(arguments, tree, WORLDS_BEFORE_STORIES + 1, seeds - WORLDS_BEFORE_STORIES, left_s)
+    return verdict
+
+
+def _in_worlds(arguments: tuple[str, ...], tree: Path, first: int, seeds: int, seconds: float) -> Verdict:
+    ended = _run((*arguments, "--first", str(first), "--seeds", str(seeds)), tree, seconds)
+    verdict = _of_campaign(ended, arguments, many="seeds")
+    return replace(verdict, after=first - 1 + verdict.after)
 
 
 def passes(verdict: Verdict, tree: Path, *, seconds: float) -> bool:
@@ -70,8 +93,8 @@ def passes(verdict: Verdict, tree: Path, *, seconds: float) -> bool:
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
-def _pytest(what: str) -> tuple[str, ...]:
-    return ("pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", what)
+def _pytest(*what: str) -> tuple[str, ...]:
+    return ("pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", *what)
 
 
 def _campaign(kind: str, what: str) -> tuple[str, ...]:

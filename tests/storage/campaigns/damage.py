@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 from raft_actors.errors import LogDamaged
@@ -152,7 +153,7 @@ def cases(log: Log, names: Sequence[str], dice: random.Random) -> Iterator[Case]
         if name != log_names(log.files)[-1]:  # without its newest file a directory is an older copy of itself
             yield Case("file gone", name, ((0, None),), partial(_remove, name=name))
         ends = [end for where, end in log.group_ends if where == name]
-        for begin, end in zip(ends, ends[1:], strict=False):
+        for begin, end in pairwise(ends):
             yield _replaced("group repeated", name, (len(data), data[begin:end]))
         for size in (1, 23, 28, 100, SECTOR_BYTES, 5000):
             for kind, tail in (("zeros", bytes(size)), ("ones", b"\xff" * size), ("noise", dice.randbytes(size))):
