@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FAULT_US: Final = (10_000, 100_000, 1_000_000, 4_000_000)
 """How long a fault lasts: up to one of these. Some are over before an election, some outlast several."""
+STRANDED_US: Final = (300_000, 5_000_000)
+"""How long a leader is alone: mostly longer than an election takes."""
 BEFORE_KILL_US: Final = 500_000
 """Until a directory that was damaged is opened again."""
 
@@ -71,6 +73,40 @@ class Nemesis:
         if member is not None:
             self._note("isolate", str(member.member_id))
             self._end_later(self._world.plan.isolate(int(member.member_id), held=self._holds()))
+
+    def strand_leader(self) -> None:
+        """The leader and its clients on one side, perhaps with a member that follows it, a majority on the other: what
+        it appends is never committed, and another one is elected without it."""
+        leader = self._leader()
+        if leader is None:
+            return
+        others = [int(member_id) for member_id in self._world.members if member_id != leader.member_id]
+        self._dice.shuffle(others)
+        with_it = others[: self._dice.randint(0, max(0, (len(others) - 1) // 2))]
+        clients = [client.name for client in self._world.clients if self._dice.random() < 0.8]
+        stranded: list[Node] = [int(leader.member_id), *with_it, *clients]
+        self._note("stranded", ",".join(map(str, stranded)))
+        rest: list[Node] = [member for member in others if member not in with_it]
+        rules = self._world.plan.partition(stranded, rest, held=self._holds())
+        self._timeline.after(self._dice.randint(*STRANDED_US), None, self._end, rules)
+
+    def leave_behind(self) -> None:
+        """A member misses what the others commit; it is back at the moment when the leader is gone."""
+        leader, member = self._leader(), self._member()
+        if leader is None or leader is member:
+            return
+        self._note("left behind", str(member.member_id))
+        rules = self._world.plan.isolate(int(member.member_id))
+        self._timeline.after(self._dice.randint(*STRANDED_US), None, self._bring_back, rules)
+
+    def _bring_back(self, rules: tuple[Rule, ...]) -> None:
+        self._end(rules)
+        leader = self._leader()
+        if leader is not None and not self._world.resting:
+            if self._dice.random() < 0.5:
+                self._kill(leader)
+            else:
+                self._end_later(self._world.plan.isolate(int(leader.member_id), held=self._holds()))
 
     def partial_partition(self) -> None:
         """Two members do not reach each other; everybody else reaches both."""

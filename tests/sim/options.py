@@ -24,6 +24,8 @@ RATE_ONE: Final = 1000
 FAULTS: Final = (
     "partition",
     "isolate",
+    "strand_leader",
+    "leave_behind",
     "partial_partition",
     "one_way",
     "kill_peer",
@@ -135,14 +137,14 @@ def draw(dice: random.Random) -> Options:
         client=_draw_client_limits(dice, sessions),
         keys=dice.choice((1, 2, 2, 4)),
         operation_gap_us=dice.choice(((0, 2000), (0, 10_000), (1000, 50_000), (10_000, 300_000))),
-        operation_timeouts_ms=dice.choice(((200, 800), (500, 3000), (2000, 6000))),
+        operation_timeouts_ms=dice.choice(((300, 1500), (2000, 6000), (5000, 10_000))),
         in_parallel=dice.choice((1, 1, 2, 4)),
-        drop=0.0 if calm else dice.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
+        drop=0.0 if calm else dice.choice((0.0, 0.0, 0.0, 0.02, 0.1, 0.3)),
         duplicate=dice.choice((0.0, 0.0, 0.05, 0.3)),
         reorder=dice.choice((0.0, 0.0, 0.1, 0.5)),
         delay_ms=dice.choice((0, 0, 0, 30, 300)),
         profiles=() if calm else _draw_profiles(dice),
-        fault_every_us=dice.choice((20_000, 100_000, 300_000, 1_000_000, 3_000_000)),
+        fault_every_us=dice.choice((100_000, 300_000, 1_000_000, 2_000_000)),
         faults=faults,
         wipes_max=(voters - 1) // 2 if wipes else 0,
     )
@@ -158,6 +160,8 @@ def _draw_faults(dice: random.Random, *, files: bool) -> tuple[str, ...]:
     """Some kinds, some of them likelier than others."""
     kinds = FAULTS + FILE_FAULTS if files else FAULTS
     chosen = [kind for kind in kinds if dice.random() < 0.35]
+    if dice.random() < 0.5:  # what makes logs differ
+        chosen += ["strand_leader", "leave_behind", "leave_behind"]
     if not chosen:
         chosen = [dice.choice(kinds)]
     return tuple(kind for kind in chosen for _ in range(dice.choice((1, 1, 3))))
