@@ -207,6 +207,15 @@ class TestLogs:
         with breaks("configuration in force"):
             look(group, 2, times=checks.LOOK_EVERY)
 
+    def test_a_leader_forgets_what_it_has_to_send(self) -> None:
+        group = group_at_rest()
+        second_entry(group)
+        leading = group.state(1).leading
+        assert leading is not None
+        next(iter(leading.progress.values())).appends.clear()
+        with breaks("sent or to be sent"):
+            look(group, 1, times=checks.LOOK_EVERY)
+
     @pytest.mark.parametrize(
         ("held", "other"),
         [

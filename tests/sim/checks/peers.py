@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from raft_actors.core.invariants import check_state
 from raft_actors.core.log import Log
-from raft_actors.core.state import State
+from raft_actors.core.state import Leading, State
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Role
 from raft_actors.peer.engine import Engine
 from tests.sim.checks.commits import Commits
@@ -127,6 +127,19 @@ class Peers:
                 f"{peer.name} has {state.configurations.in_force} in force, the newest in its log is "
                 f"{self._tree.configuration_of(peer.log[-1])}",
             )
+        if state.leading is not None:
+            self._require_all_under_way(peer, state.leading)
+
+    def _require_all_under_way(self, peer: Peer, leading: Leading) -> None:
+        """A leader that does not probe a member takes for sent what stands before `next_index`: it is acknowledged, or
+        an append with it is under way. Otherwise nobody would ever send it."""
+        for progress in leading.progress.values():
+            if not progress.probing and not progress.appends and progress.next_index != progress.match_index + 1:
+                raise Violation(
+                    "sent or to be sent",
+                    f"{peer.name} leads; {progress.member_id} acknowledged {progress.match_index}, would be sent "
+                    f"{progress.next_index} next, and nothing is under way",
+                )
 
     def whole_log(self, peer: Peer) -> None:
         """Every entry, in case one was changed in the middle, where nobody looks."""
