@@ -132,6 +132,7 @@ class TestARunThatWasCutOffStillLoads:
         with pytest.raises(RunNotClosed, match="still being written or was cut off"):
             close_run(run_path)
 
+    @pytest.mark.long
     @pytest.mark.slow
     def test_cut_at_every_byte_it_keeps_every_whole_line(self, tmp_path: Path) -> None:
         run_path = write(tmp_path / "run", {"events": ROWS["events"]})

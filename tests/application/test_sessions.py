@@ -223,6 +223,7 @@ class TestWhichSessionsAreDropped:
         assert replica.apply(*(frame(1, opens=0, by=name) for name in "edcba")) == tuple(map(computed, range(1, 6)))
         assert replica.sessions.clients() == [client(name) for name in "cde"]
 
+    @pytest.mark.long
     @pytest.mark.slow
     def test_does_not_depend_on_the_interpreters_hash_seed(self) -> None:
         said = {_hash_of_a_history(hash_seed) for hash_seed in ("0", "1", "4242")}

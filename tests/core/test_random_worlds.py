@@ -386,6 +386,7 @@ def run(seed: int, events: int = 500) -> World:
     return world
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 300, 100))
 def test_a_hundred_worlds(first: int) -> None:

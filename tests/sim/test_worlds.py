@@ -24,9 +24,9 @@ EVENTS = 400
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(1, 61, 30))
+@pytest.mark.parametrize("first", range(1, 41, 20))
 def test_a_sample_of_worlds(first: int) -> None:
-    for seed in range(first, first + 30):
+    for seed in range(first, first + 20):
         World(seed).run(EVENTS)
 
 

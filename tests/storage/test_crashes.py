@@ -156,6 +156,7 @@ def test_the_workload_reaches_what_it_is_for():
     assert files.calls.count("sync directory") >= len(created)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 class TestPowerCutAtEveryCall:
     """Issue 2, storage; reliability K5."""
