@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LIMITS: Final = Limits()
 REQUEST, REPLY = Part.REQUEST, Part.REPLY
-OPERATIONS: Final = ("append",) * 6 + ("get",) * 5 + ("put",) * 3 + ("delete",) + ("stale",)
+OPERATIONS: Final = ("append",) * 9 + ("get",) * 5 + ("put",) * 4 + ("delete",) + ("stale",)
 DELETES_IN_DOUBT_MAX: Final = 3
 """Of one key, under way or of unknown outcome. They cannot be told apart, so each doubles what the judge has to try."""
 

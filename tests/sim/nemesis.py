@@ -2,10 +2,15 @@
 
 Here:   `Nemesis`, one method for each kind that options.py names.
 Never:  what a fault does to a message (raft_actors/faults/plan.py), to a process (member.py) or to a disk (disks.py).
+
+A fault begins and ends by the clock or by the count of events, whichever comes first. By the clock alone, a world of
+some hundred events would spend them on the heartbeats of a leader that has nothing to do; by events alone, nothing
+would ever be late.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +25,33 @@ if TYPE_CHECKING:
 
 FAULT_US: Final = (10_000, 100_000, 1_000_000, 4_000_000)
 """How long a fault lasts: up to one of these. Some are over before an election, some outlast several."""
+FAULT_EVENTS: Final = (5, 20, 60, 200)
+"""Or up to so many events."""
 STRANDED_US: Final = (300_000, 5_000_000)
 """How long a leader is alone: mostly longer than an election takes."""
+SUCCEEDED_EVENTS: Final = 30
+"""Or up to so many events after another one was elected."""
+PATIENCE: Final = 0.8
+"""Of so many faults that would strike while nobody leads, each waits for a leader: else few worlds get far."""
+NEVER: Final = 1 << 60
 BEFORE_KILL_US: Final = 500_000
 """Until a directory that was damaged is opened again."""
+
+
+class Ending:
+    """Something that happens once, by the clock or by the count of events."""
+
+    __slots__ = ("_act", "_arguments", "_done")
+
+    def __init__(self, act: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        self._act, self._arguments = act, arguments
+        self._done = False
+
+    def happen(self) -> None:
+        """Now, unless it has happened."""
+        if not self._done:
+            self._done = True
+            self._act(*self._arguments)
 
 
 class Nemesis:
@@ -34,20 +62,67 @@ class Nemesis:
         self._dice = world.dice
         self._timeline = world.timeline
         self._options = world.options
+        self._by_event: list[tuple[int, int, Ending]] = []
+        self._endings = 0
+        self._until_another_leads: list[Ending] = []
+        self._ambush: Ending | None = None
+        """Happens as soon as a leader has something that is not committed."""
+        self.due_event = NEVER
+        """The count of events at which it wants to look."""
         if self._options.faults:
             self._later()
 
-    def _later(self) -> None:
-        self._timeline.after(int(self._dice.expovariate(1 / self._options.fault_every_us)), None, self._strike)
+    def look(self) -> None:
+        """So many events have happened; what is due comes next, not within what happens now."""
+        while self._by_event and self._by_event[0][0] <= self._world.event_count:
+            self._at_time(0, heapq.heappop(self._by_event)[2])
+        if self._ambush is not None and any(map(_is_writing, self._leaders())):
+            ambush, self._ambush = self._ambush, None
+            self._at_time(0, ambush)
+        self._set_due()
 
-    def _strike(self) -> None:
+    def _set_due(self) -> None:
+        if self._ambush is not None:
+            self.due_event = 0
+        else:
+            self.due_event = self._by_event[0][0] if self._by_event else NEVER
+
+    def leader_elected(self) -> None:
+        """Another member leads now."""
+        succeeded, self._until_another_leads = self._until_another_leads, []
+        for ending in succeeded:
+            self._at_event(self._dice.randint(0, SUCCEEDED_EVENTS), ending)
+
+    def _later(self) -> None:
         if self._world.resting:
             return
-        getattr(self, self._dice.choice(self._options.faults))()
+        ending = Ending(self._strike, ())
+        self._at_time(int(self._dice.expovariate(1 / self._options.fault_every_us)), ending)
+        self._at_event(int(self._dice.expovariate(1 / self._options.fault_every_events)), ending)
+
+    def _strike(self) -> None:
+        if self._leader() is None and self._dice.random() < PATIENCE:
+            self._until_succeeded(self._later)
+            return
+        self._begin(getattr(self, self._dice.choice(self._options.faults)))
         self._later()
 
+    def _begin(self, fault: Callable[[], object]) -> None:
+        if not self._world.resting:
+            fault()
+
     def _after_a_while(self, act: Callable[..., object], *arguments: object) -> None:
-        self._timeline.after(self._dice.randint(0, self._dice.choice(FAULT_US)), None, act, *arguments)
+        ending = Ending(act, arguments)
+        self._at_time(self._dice.randint(0, self._dice.choice(FAULT_US)), ending)
+        self._at_event(self._dice.randint(0, self._dice.choice(FAULT_EVENTS)), ending)
+
+    def _at_time(self, delay_us: int, ending: Ending) -> None:
+        self._timeline.after(delay_us, None, ending.happen)
+
+    def _at_event(self, delay_events: int, ending: Ending) -> None:
+        self._endings += 1
+        heapq.heappush(self._by_event, (self._world.event_count + delay_events + 1, self._endings, ending))
+        self._set_due()
 
     def _member(self) -> Member:
         return self._dice.choice(list(self._world.members.values()))
@@ -68,11 +143,24 @@ class Nemesis:
         self._end_later(rules)
 
     def isolate(self) -> None:
-        """One member, or its leader, from all."""
-        member = self._leader() if self._dice.random() < 0.5 else self._member()
-        if member is not None:
-            self._note("isolate", str(member.member_id))
-            self._end_later(self._world.plan.isolate(int(member.member_id), held=self._holds()))
+        """One member, from all."""
+        self._isolate(self._member())
+
+    def _isolate(self, member: Member) -> None:
+        self._note("isolate", str(member.member_id))
+        self._end_later(self._world.plan.isolate(int(member.member_id), held=self._holds()))
+
+    def ambush(self) -> None:
+        """A leader is struck when it has something that is not committed."""
+        strikes = (self.strand_leader, self.strand_leader, self.kill_leader, self.isolate_leader)
+        self._ambush = Ending(self._begin, (self._dice.choice(strikes),))
+        self._set_due()
+
+    def isolate_leader(self) -> None:
+        """A leader, from all."""
+        leader = self._leader()
+        if leader is not None:
+            self._isolate(leader)
 
     def strand_leader(self) -> None:
         """The leader and its clients on one side, perhaps with a member that follows it, a majority on the other: what
@@ -88,7 +176,12 @@ class Nemesis:
         self._note("stranded", ",".join(map(str, stranded)))
         rest: list[Node] = [member for member in others if member not in with_it]
         rules = self._world.plan.partition(stranded, rest, held=self._holds())
-        self._timeline.after(self._dice.randint(*STRANDED_US), None, self._end, rules)
+        self._until_succeeded(self._end, rules)
+
+    def _until_succeeded(self, act: Callable[..., object], *arguments: object) -> None:
+        ending = Ending(act, arguments)
+        self._at_time(self._dice.randint(*STRANDED_US), ending)
+        self._until_another_leads.append(ending)
 
     def leave_behind(self) -> None:
         """A member misses what the others commit; it is back at the moment when the leader is gone."""
@@ -97,7 +190,7 @@ class Nemesis:
             return
         self._note("left behind", str(member.member_id))
         rules = self._world.plan.isolate(int(member.member_id))
-        self._timeline.after(self._dice.randint(*STRANDED_US), None, self._bring_back, rules)
+        self._after_a_while(self._bring_back, rules)
 
     def _bring_back(self, rules: tuple[Rule, ...]) -> None:
         self._end(rules)
@@ -245,13 +338,18 @@ class Nemesis:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _leaders(self) -> list[Member]:
+        members = self._world.members.values()
+        return [member for member in members if member.engine and member.engine.state.role is Role.LEADER]
+
     def _leader(self) -> Member | None:
-        leaders = [
-            member
-            for member in self._world.members.values()
-            if member.engine is not None and member.engine.state.role is Role.LEADER
-        ]
+        leaders = self._leaders()
         return self._dice.choice(leaders) if leaders else None
 
     def _note(self, what: str, details: str = "") -> None:
         self._world.tell("", f"-- {what} {details}".rstrip())
+
+
+def _is_writing(leader: Member) -> bool:
+    state = leader.engine.state if leader.engine else None
+    return state is not None and state.commit_index < state.log.last.index

@@ -19,12 +19,16 @@ Range: TypeAlias = tuple[int, int]
 
 SIZES: Final = (1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7)
 """Small odd groups are what is run; all others up to 7 must be right too."""
+SLOW_US: Final = 20_000
+"""Where calls take so long, clients are patient and heartbeats rare, or most events would be theirs."""
 RATE_ONE: Final = 1000
 """A clock that runs as the world does."""
 FAULTS: Final = (
     "partition",
     "isolate",
+    "isolate_leader",
     "strand_leader",
+    "ambush",
     "leave_behind",
     "partial_partition",
     "one_way",
@@ -92,6 +96,8 @@ class Options:
     """labrpc's."""
     fault_every_us: int
     """Between two faults, in the mean."""
+    fault_every_events: int
+    """The same, in events; what comes first counts."""
     faults: tuple[str, ...]
     """Kinds of faults, by name; one that is there twice is twice as likely."""
     wipes_max: int
@@ -109,7 +115,10 @@ def draw(dice: random.Random) -> Options:
     voters = members - non_voters
     calm = dice.random() < 0.15
     files = dice.random() < 0.12
-    config = _draw_config(dice)
+    network_us = dice.choice(((50, 300), (200, 2000), (100, 20_000)))
+    work_us = dice.choice(((10, 100), (10, 100), (100, 20_000), (1000, 300_000)))
+    slow = max(network_us[1], work_us[1]) >= SLOW_US
+    config = _draw_config(dice, slow=slow)
     sessions = _draw_sessions(dice)
     faults = () if calm else _draw_faults(dice, files=files)
     wipes = "wipe" in faults or "damage" in faults
@@ -120,13 +129,13 @@ def draw(dice: random.Random) -> Options:
         files=files,
         codec=dice.random() < 0.12,
         rates=tuple(dice.randint(500, 2000) for _ in range(members)) if dice.random() < 0.3 else (RATE_ONE,) * members,
-        network_us=dice.choice(((50, 300), (200, 2000), (100, 20_000))),
+        network_us=network_us,
         disk_us=dice.choice(((20, 100), (500, 3000), (2000, 30_000))),
         stall_us=(100_000, 1_500_000),
         stall_probability=dice.choice((0.0, 0.0, 0.0, 0.01, 0.05)),
         inbox_us=dice.choice(((0, 0), (0, 0), (0, 5000))),
         socket_us=dice.choice(((20, 100), (20, 100), (50, 20_000))),
-        work_us=dice.choice(((10, 100), (10, 100), (100, 20_000), (1000, 300_000))),
+        work_us=work_us,
         dead_call_ms=dice.choice(((0, 5), (10, 300), (1300, 1900))),
         held_calls=dice.random() < 0.3,
         idle_mark_ms=config.idle_mark_ms,
@@ -134,24 +143,25 @@ def draw(dice: random.Random) -> Options:
         config=config,
         sessions=sessions,
         host=_draw_host_limits(dice),
-        client=_draw_client_limits(dice, sessions),
+        client=_draw_client_limits(dice, sessions, slow=slow),
         keys=dice.choice((1, 2, 2, 4)),
         operation_gap_us=dice.choice(((0, 2000), (0, 10_000), (1000, 50_000), (10_000, 300_000))),
         operation_timeouts_ms=dice.choice(((300, 1500), (2000, 6000), (5000, 10_000))),
         in_parallel=dice.choice((1, 1, 2, 4)),
-        drop=0.0 if calm else dice.choice((0.0, 0.0, 0.0, 0.02, 0.1, 0.3)),
+        drop=0.0 if calm else dice.choice((0.0, 0.0, 0.0, 0.0, 0.02, 0.02, 0.1, 0.3)),
         duplicate=dice.choice((0.0, 0.0, 0.05, 0.3)),
         reorder=dice.choice((0.0, 0.0, 0.1, 0.5)),
-        delay_ms=dice.choice((0, 0, 0, 30, 300)),
+        delay_ms=dice.choice((0, 0, 0, 0, 0, 30, 300)),
         profiles=() if calm else _draw_profiles(dice),
         fault_every_us=dice.choice((100_000, 300_000, 1_000_000, 2_000_000)),
+        fault_every_events=members * dice.choice((8, 20, 40)),
         faults=faults,
         wipes_max=(voters - 1) // 2 if wipes else 0,
     )
 
 
 def _draw_profiles(dice: random.Random) -> tuple[str, ...]:
-    if dice.random() < 0.75:
+    if dice.random() < 0.85:
         return ()
     return (dice.choice(("unreliable", "long_reordering", "long_delays")),)
 
@@ -161,14 +171,14 @@ def _draw_faults(dice: random.Random, *, files: bool) -> tuple[str, ...]:
     kinds = FAULTS + FILE_FAULTS if files else FAULTS
     chosen = [kind for kind in kinds if dice.random() < 0.35]
     if dice.random() < 0.5:  # what makes logs differ
-        chosen += ["strand_leader", "leave_behind", "leave_behind"]
+        chosen += ["strand_leader", "ambush", "ambush", "leave_behind"]
     if not chosen:
         chosen = [dice.choice(kinds)]
     return tuple(kind for kind in chosen for _ in range(dice.choice((1, 1, 3))))
 
 
-def _draw_config(dice: random.Random) -> RaftConfig:
-    heartbeat_ms = dice.choice((60, 120, 120, 150))
+def _draw_config(dice: random.Random, *, slow: bool) -> RaftConfig:
+    heartbeat_ms = dice.choice((150, 150, 300)) if slow else dice.choice((60, 120, 120, 150))
     election_ms = heartbeat_ms * dice.choice((4, 5, 8))
     in_flight = dice.choice((1, 2, 3))
     bytes_max = dice.choice((1, 200, 1000, 1 << 20))
@@ -177,7 +187,7 @@ def _draw_config(dice: random.Random) -> RaftConfig:
         election_timeout_ms_min=election_ms,
         election_timeout_ms_max=election_ms * dice.choice((3, 4)) // 2,
         check_quorum_ms=election_ms * dice.choice((1, 2)),
-        rpc_deadline_ms=dice.choice((100, 300, 1000)),
+        rpc_deadline_ms=dice.choice((300, 1000)) if slow else dice.choice((100, 300, 1000)),
         calls_in_flight_max=in_flight + dice.choice((0, 1, 3)),
         appends_in_flight_max=in_flight,
         append_bytes_max=bytes_max,
@@ -216,15 +226,18 @@ def _draw_host_limits(dice: random.Random) -> HostLimits:
     )
 
 
-def _draw_client_limits(dice: random.Random, sessions: SessionLimits) -> ClientLimits:
+def _draw_client_limits(dice: random.Random, sessions: SessionLimits, *, slow: bool) -> ClientLimits:
     tight = dice.random() < 0.4
+    backoff_ms = dice.choice((50, 100, 200)) if slow else dice.choice((20, 50, 200))
     return ClientLimits(
         commands_max=min(sessions.results_max, dice.choice((4, 16)) if tight else 8192),
-        attempt_ms=dice.choice((30, 100, 400)),
+        attempt_ms=dice.choice((100, 400, 800)) if slow else dice.choice((30, 100, 400)),
         call_ms=dice.choice((100, 500, 2000)),
         calls_in_flight_max=dice.choice((1, 2)) if tight else 4,
         batch_count_max=dice.choice((1, 3)) if tight else 1024,
         scouts_max=dice.choice((1, 2)) if tight else 16,
+        backoff_ms_min=backoff_ms,
+        backoff_ms_max=8 * backoff_ms,
         suspicion_ms=dice.choice((100, 1000)),
         session_idle_ms=max(1, sessions.idle_ms_max // 2) if dice.random() < 0.7 else 1_800_000,
     )

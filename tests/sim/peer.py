@@ -404,6 +404,8 @@ class PeerProcess(Process):
         if kind == "role":
             self.member.world.watch.role_changed(self.member, self._engine, details)
             world.tell(self.name, f"{details['role']} term={details['term']} ({details['why']})")
+            if details["role"] == "leader":
+                world.nemesis.leader_elected()
 
     def failed(self, why: str) -> None:
         raise Violation("no member fails", f"member {self.name}: {why}")

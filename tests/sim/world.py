@@ -38,7 +38,7 @@ from tests.sim.watch import Watch
 
 PROGRESS_US: Final = 300 * SECOND_US
 """A healed world that has not come to rest after so long never does: elections take seconds, clients give up sooner."""
-LOOK_US: Final = 50_000
+LOOK_US: Final = 10_000
 """How often a healed world is asked whether it has come to rest."""
 FAULTS_US: Final = 600 * SECOND_US
 """A world in which hardly anything can happen, one member that is struck all the time, ends by this time."""
@@ -128,7 +128,7 @@ class World:
             member.start_peer(storages[number])
             member.start_server()
         self.clients = [ClientProcess(self, self.next_client_name()) for _ in range(self.options.clients)]
-        Nemesis(self)
+        self.nemesis = Nemesis(self)
 
     def _obey_options(self) -> None:
         options, plan = self.options, self.plan
@@ -201,12 +201,10 @@ class World:
         follower has beyond it is overwritten by the next entry.
         """
         self._until(self._lacking_leader)
-        for number in range(self.options.keys):
-            self._demand("put", f"k{number}")
+        self._demand("put")
         self._until(self._lacking_rest)
         self.checks.at_rest(self._whole_members())
-        for number in range(self.options.keys):
-            self._demand("get", f"k{number}")
+        self._demand("get")
 
     def _until(self, lacking: Lack) -> None:
         """Let time pass until nothing is lacking."""
@@ -257,21 +255,21 @@ class World:
     def _whole_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.member_id not in self.lost]
 
-    def _demand(self, op: str, key: str) -> None:
-        """A client's operation has to succeed; its session may have been dropped meanwhile, so it may try again."""
+    def _demand(self, op: str) -> None:
+        """An operation on every key has to succeed; a client's session may have been dropped meanwhile, so it may try
+        again."""
         client = self.clients[0]
-
-        def begin() -> int:
-            return client.begin(op, key, WRITE_TIMEOUT_MS)
-
-        number = begin()
+        asked = {f"k{number}": 0 for number in range(self.options.keys)}
 
         def lacking() -> str | None:
-            nonlocal number
-            outcome = self._outcomes.get(number)
-            if outcome not in (None, "ok"):
-                number = begin()
-            return None if outcome == "ok" else f"{op} {key} of {client.name} is {outcome or 'under way'}"
+            lack = None
+            for key, number in asked.items():
+                outcome = self._outcomes.get(number)
+                if outcome != "ok":
+                    lack = f"{op} {key} of {client.name} is {outcome or 'under way'}"
+                    if number == 0 or outcome is not None:
+                        asked[key] = client.begin(op, key, WRITE_TIMEOUT_MS)
+            return lack
 
         self._until(lacking)
 
@@ -290,6 +288,8 @@ class World:
         if state.commit_index > process.commit_index:
             process.commit_index = state.commit_index
             self.watch.committed(state)
+        if self.event_count >= self.nemesis.due_event:
+            self.nemesis.look()
 
     def after_apply(self, member: Member) -> None:
         """An application has applied entries."""
