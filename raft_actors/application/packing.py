@@ -201,7 +201,7 @@ def _pair_for_dataclass(kind: type[Any]) -> _Pair:
     def unpack_dataclass(value: Any) -> Any:
         if type(value) is not list or len(value) != len(unpacks):
             raise Malformed(f"expected the {len(unpacks)} fields of {kind.__name__}, got {_shape(value)}")
-        return kind(**{name: unpack(item) for (name, unpack), item in zip(unpacks, value, strict=True)})
+        return kind(**{name: unpack(item) for (name, unpack), item in zip(unpacks, value, strict=False)})
 
     return (lambda message: [pack(getattr(message, name)) for name, pack in packs]), unpack_dataclass
 

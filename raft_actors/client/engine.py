@@ -44,7 +44,7 @@ from raft_actors.core.types import MemberId, Term
 FIRST_CONTACT: Final = b""
 """Asked to learn an applied index, and in passing who leads. What the machine makes of it is of no interest."""
 POLL_MS: Final = 50
-"""While something waits for a slot or for members, it is looked at this often."""
+"""While something waits and there are no members to ask, whether there are is looked at this often."""
 
 
 class Engine:
@@ -65,6 +65,8 @@ class Engine:
         self._own_numbers = count(0, -1)
         self._first_contact: Operation | None = None
         self._ended: list[Ended] = []
+        self._looked_ms = -1
+        """When `next_calls` was asked last."""
 
     # -- the caller -----------------------------------------------------------------------------------------------
 
@@ -107,20 +109,26 @@ class Engine:
                 self._doubt(call, now_ms)
 
     def next_tick_ms(self, now_ms: int) -> int | None:
-        """When to come back if nothing else happens; None: no need."""
+        """When to come back if nothing else happens; None: no need.
+
+        What waits goes out after an answer, or by time alone: when a pause ends or a probe may go to a server whose
+        calls are all overdue. A time that `next_calls` has seen already changes nothing any more.
+        """
         times = [call.patient_until_ms for call in self._calls.values() if not call.silent]
         if self._deadlines:
             times.append(self._deadlines[0][0])
         for lane in self._lanes.values():
             if lane.is_waiting:
-                pause_until_ms = lane.backoff.until_ms
-                times.append(pause_until_ms if pause_until_ms > now_ms else now_ms + POLL_MS)
+                times += [at_ms for at_ms in (lane.backoff.until_ms, *lane.slots_ms()) if at_ms > self._looked_ms]
+                if not self._route.members:
+                    times.append(now_ms + POLL_MS)
         return min(times, default=None)
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
     def next_calls(self, now_ms: int) -> list[Call]:
         """What to send now. Each call is to be `answered` or `not_sent`, once; if neither comes, it counts as open."""
+        self._looked_ms = now_ms
         calls: list[Call] = []
         for lane in self._lanes.values():
             if not lane.is_waiting:

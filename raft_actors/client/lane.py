@@ -94,6 +94,13 @@ class Lane:
         probe_at_ms = self._probe_at_ms.get(member_id, 0)
         return all_overdue and len(calls) < self._limits.calls_overdue_max and now_ms >= probe_at_ms
 
+    def slots_ms(self) -> Iterator[int]:
+        """When slots open by time alone: those of probes."""
+        for member_id, calls in self._open.items():
+            if self._limits.calls_in_flight_max <= len(calls) < self._limits.calls_overdue_max:
+                overdue_at_ms = max(call.overdue_at_ms for call in calls.values())
+                yield max(overdue_at_ms, self._probe_at_ms.get(member_id, 0))
+
     def began(self, call: Call, now_ms: int) -> None:
         """The call takes its slot."""
         calls = self._open.setdefault(call.member_id, {})

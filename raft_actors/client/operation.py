@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import TypeAlias
 
 from raft_actors.client.session import Session
@@ -16,7 +16,7 @@ from raft_actors.core.types import MemberId, Term
 from raft_actors.errors import OperationError
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What is asked, and so whom."""
 
     COMMAND = "command"

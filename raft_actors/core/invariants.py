@@ -12,16 +12,15 @@ The order of indexes, drawn (docs/INVARIANTS.md):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from raft_actors.core.quorum import majority
 from raft_actors.core.state import Leading, Progress, State
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, Role, Term, WriteSeq
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
+class Footprint(NamedTuple):
     """The scalars of a state that tell whether a step was legal; cheap to take."""
 
     term: Term
@@ -38,15 +37,15 @@ class Footprint:
     def of(cls, state: State) -> Footprint:
         """Take it."""
         return cls(
-            term=state.current_term,
-            voted_for=state.voted_for,
-            role=state.role,
-            last=state.log.last,
-            commit_index=state.commit_index,
-            durable_index=state.durable_index,
-            write_seq=state.write_seq,
-            durable_seq=state.durable_seq,
-            timer_generation=state.timer_generation,
+            state.current_term,
+            state.voted_for,
+            state.role,
+            state.log.last,
+            state.commit_index,
+            state.durable_index,
+            state.write_seq,
+            state.durable_seq,
+            state.timer_generation,
         )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
+from enum import StrEnum
 from random import Random
 from typing import Final, TypeAlias, TypedDict, Unpack
 
@@ -39,7 +39,7 @@ LINKS_MAX: Final = 4096
 _FOR_EVER: Final = 1 << 62
 
 
-class Part(Enum):
+class Part(StrEnum):
     """Which leg of a call."""
 
     REQUEST = "request"

@@ -11,7 +11,7 @@ that is stopped for a minute collects a minute of our messages, and runs them al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 from raft_actors.core.messages import AppendEntries, Message
@@ -21,7 +21,7 @@ PROBE_INTERVAL_MS: Final = 1000
 """How often one more call is tried when all open ones are overdue."""
 
 
-class CallKind(Enum):
+class CallKind(StrEnum):
     """Kinds have slots of their own, so that large appends never keep a heartbeat or a vote from going out."""
 
     VOTE = "vote"

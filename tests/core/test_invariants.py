@@ -36,7 +36,7 @@ FOOTPRINT = Footprint(
     durable_seq=18,
     timer_generation=3,
 )
-LEADING = replace(FOOTPRINT, role=Role.LEADER, voted_for=directory(0))
+LEADING = FOOTPRINT._replace(role=Role.LEADER, voted_for=directory(0))
 
 
 class TestAStep:
@@ -53,7 +53,7 @@ class TestAStep:
             (FOOTPRINT, {"voted_for": directory(2), "write_seq": 21}, "second vote in term 5"),
             (FOOTPRINT, {"voted_for": None, "write_seq": 21}, "second vote in term 5"),
             (FOOTPRINT, {"term": 6, "voted_for": None}, "changed without a write"),
-            (replace(FOOTPRINT, voted_for=None), {"voted_for": directory(1)}, "its vote changed without a write"),
+            (FOOTPRINT._replace(voted_for=None), {"voted_for": directory(1)}, "its vote changed without a write"),
             (FOOTPRINT, {"commit_index": 6}, "commit went back: 7 -> 6"),
             (FOOTPRINT, {"commit_index": 10}, "committed 10, but the log ends"),
             (FOOTPRINT, {"durable_index": 10}, "durable 10, but the log ends"),
@@ -68,7 +68,7 @@ class TestAStep:
     )
     def test_a_broken_step_is_seen(self, before: Footprint, changed: dict[str, object], sentence: str) -> None:
         with pytest.raises(AssertionError, match=sentence):
-            check_step(before, replace(before, **changed))  # type: ignore[arg-type]
+            check_step(before, before._replace(**changed))  # type: ignore[arg-type]
 
     def test_the_footprint_is_taken_from_the_state(self) -> None:
         state = follower(log=log_of(1, 1), commit=1).state

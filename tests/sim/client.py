@@ -20,6 +20,7 @@ from raft_actors.client.engine import Engine
 from raft_actors.client.operation import Call, Ended, Kind
 from raft_actors.errors import OperationError
 from raft_actors.faults.plan import Part
+from tests.sim.server import Copies
 from tests.sim.timeline import Process, SkewedClock
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class ClientProcess(Process):
             self.engine.not_sent(call.number, now_ms)  # Ray knows already that it is gone
             return
         self._open_calls[call.number] = call
-        place, method, number = f"s{call.member_id}", call.kind.method, call.number
+        place, method, number, copies = f"s{call.member_id}", call.kind.method, call.number, Copies()
 
         def reply(data: bytes) -> None:
             world.network.send((place, self.name, method, REPLY), self, answered, data, self._fail(number))
@@ -134,7 +135,7 @@ class ClientProcess(Process):
             self._answered(number, data)
 
         def arrives(data: object) -> None:
-            server.client_calls(method, data, reply, fail)
+            server.client_calls(method, data, copies, reply, fail)
 
         def fail() -> None:
             world.timeline.after(world.dead_call_us(), self, self._answered, number, None)

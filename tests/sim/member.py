@@ -16,7 +16,7 @@ from raft_actors.peer.engine import Engine
 from raft_actors.storage.interface import Storage
 from tests.sim.disks import Disk
 from tests.sim.peer import PeerProcess
-from tests.sim.server import Reply, ServerProcess
+from tests.sim.server import Copies, Reply, ServerProcess
 from tests.sim.timeline import SkewedClock
 from tests.storage.faulty_files import MachineStopped
 
@@ -181,20 +181,28 @@ class Member:
         else:
             act(peer)
 
-    def client_calls(self, method: str, data: Any, reply: Reply, fail: Callable[[], object]) -> None:
+    def client_calls(self, method: str, data: Any, copies: Copies, reply: Reply, fail: Callable[[], object]) -> None:
         """A client's call."""
         work_us = self.world.socket_us(work=True)
         if self.server is not None and work_us > 1000:
-            self.world.timeline.after(work_us, None, self._server_takes, self.server, method, data, reply, fail)
+            self.world.timeline.after(work_us, None, self._server_takes, self.server, method, data, copies, reply, fail)
         else:
-            self._server_takes(self.server, method, data, reply, fail)
+            self._server_takes(self.server, method, data, copies, reply, fail)
 
     def _server_takes(
-        self, server: ServerProcess | None, method: str, data: Any, reply: Reply, fail: Callable[[], object]
+        self,
+        server: ServerProcess | None,
+        method: str,
+        data: Any,
+        copies: Copies,
+        reply: Reply,
+        fail: Callable[[], object],
     ) -> None:
         """The call has come to the front of this process's queue; if the process is gone, its caller learns so."""
         if server is None or not server.alive:
             fail()
+            return
+        if not copies.may_run(server.host):
             return
         act = server.submit if method == "submit" else server.query
         if server.paused:

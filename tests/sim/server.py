@@ -59,6 +59,27 @@ class WatchedMachine(KVMachine):
         return result
 
 
+class Copies:
+    """The copies of one call of a client that a network has made.
+
+    Ray runs a call once, in one process, so no process can tell that an earlier one had a copy. A host can: it
+    remembers the attempts that it had. So all copies that run do so in the memory of one host.
+    """
+
+    __slots__ = ("_host", "_ran")
+
+    def __init__(self) -> None:
+        self._ran = False
+        self._host: ApplicationHost | None = None
+
+    def may_run(self, host: ApplicationHost | None) -> bool:
+        """Whether one more copy is looked at."""
+        if not self._ran:
+            self._ran, self._host = True, host
+            return True
+        return host is not None and host is self._host
+
+
 class Batch:
     """One call of a client, and its answers so far."""
 
