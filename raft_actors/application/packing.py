@@ -168,14 +168,14 @@ def _pair_for_tuple(pack: _Pack, unpack: _Unpack) -> _Pair:
 
     def pack_tuple(items: Any) -> list[Any]:
         assert len(items) <= ITEMS_MAX, f"{len(items)} items in one list, nobody could read them; at most {ITEMS_MAX}"
-        return [pack(item) for item in items]
+        return list(items) if pack is _as_is else [pack(item) for item in items]
 
     return pack_tuple, unpack_tuple
 
 
 def _pair_for_optional(pack: _Pack, unpack: _Unpack) -> _Pair:
     return (
-        lambda value: None if value is None else pack(value),
+        _as_is if pack is _as_is else (lambda value: None if value is None else pack(value)),
         lambda value: None if value is None else unpack(value),
     )
 
@@ -195,15 +195,21 @@ def _pair_for_dataclass(kind: type[Any]) -> _Pair:
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     pairs = [_pair_for(hints[name]) for name in names]
-    packs = [(name, pack) for name, (pack, _) in zip(names, pairs, strict=True)]
-    unpacks = [(name, unpack) for name, (_, unpack) in zip(names, pairs, strict=True)]
+    packs = [pack for pack, _ in pairs]
+    unpacks = [unpack for _, unpack in pairs]
+    is_plain = all(pack is _as_is for pack in packs)
+
+    def pack_dataclass(message: Any) -> list[Any]:
+        values = [getattr(message, name) for name in names]
+        return values if is_plain else [pack(value) for pack, value in zip(packs, values, strict=False)]
 
     def unpack_dataclass(value: Any) -> Any:
         if type(value) is not list or len(value) != len(unpacks):
             raise Malformed(f"expected the {len(unpacks)} fields of {kind.__name__}, got {_shape(value)}")
-        return kind(**{name: unpack(item) for (name, unpack), item in zip(unpacks, value, strict=False)})
+        made = [unpack(item) for unpack, item in zip(unpacks, value, strict=False)]
+        return kind(**dict(zip(names, made, strict=False)))
 
-    return (lambda message: [pack(getattr(message, name)) for name, pack in packs]), unpack_dataclass
+    return pack_dataclass, unpack_dataclass
 
 
 def _pair_for_union(kinds: Sequence[Any]) -> _Pair:

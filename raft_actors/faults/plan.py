@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from random import Random
-from typing import Final, TypeAlias, TypedDict, Unpack
+from typing import Final, NamedTuple, TypeAlias, TypedDict, Unpack
 
 Node: TypeAlias = int | str
 """A member's number, `"s0"` for the server of member 0, or a client's label."""
@@ -49,8 +49,7 @@ class Part(StrEnum):
 _REQUEST, _REPLY = Part.REQUEST, Part.REPLY
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One leg of a call. `src` sends this leg: for a reply that is who was called."""
 
     src: Node
@@ -267,13 +266,13 @@ class Plan:
 
     rules: tuple[Rule, ...] = ()
     """Oldest first. Frozen values: they may travel between processes, and `obey` takes them there."""
-    _lanes: dict[tuple[Node, Node, str, bool], _Lane] = field(default_factory=dict)
+    _lanes: dict[Message, _Lane] = field(default_factory=dict)
     _others: _Tally = field(default_factory=_Tally)
     """Counts of links beyond LINKS_MAX."""
 
     def fate(self, message: Message, now_ms: int, dice: Random) -> Fate:
         """Decide about one message. The same rules, messages and dice give the same fates."""
-        lane = self._lanes.get((message.src, message.dst, message.method, message.part is _REPLY))
+        lane = self._lanes.get(message)
         if lane is None:
             lane = self._new_lane(message)
         if now_ms >= lane.known_until_ms:
@@ -405,10 +404,7 @@ class Plan:
     def counts(self) -> list[dict[str, int | str]]:
         """What became of the messages, a row for each link (`src` to `dst`), method and part that had any. `offered`
         counts all; each was `untouched`, or at least one of the others. `delayed` and `reordered` count copies."""
-        rows = [
-            _row(src, dst, method, (_REPLY if is_reply else _REQUEST).value, lane.tally)
-            for (src, dst, method, is_reply), lane in self._lanes.items()
-        ]
+        rows = [_row(src, dst, method, part.value, lane.tally) for (src, dst, method, part), lane in self._lanes.items()]
         return [*rows, _row("*", "*", "*", "*", self._others)] if self._others.offered else rows
 
     # -- which rules hold ---------------------------------------------------------------------------------------------
@@ -417,7 +413,7 @@ class Plan:
         if len(self._lanes) >= LINKS_MAX:
             return _Lane(tally=self._others)
         lane = _Lane(tally=_Tally())
-        self._lanes[message.src, message.dst, message.method, message.part is _REPLY] = lane
+        self._lanes[message] = lane
         return lane
 
     def _look_through(self, lane: _Lane, message: Message, now_ms: int) -> None:

@@ -322,6 +322,8 @@ class Engine:
 
     def _leave(self, messages: list[Outgoing]) -> None:
         """Messages whose write is durable go out; a request that finds no slot has failed already."""
+        if not messages:
+            return
         now_ms = self._clock.now_ms()
         for message in messages:
             if isinstance(message, SendReply):

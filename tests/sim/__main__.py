@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Final
 
 from tests.campaigns import Campaign, Options
+from tests.sim.collector import each_world
 from tests.sim.seeds import run_unit
 from tests.sim.watch import MUST_BE_SEEN
 from tests.sim.world import World, WorldFailed
@@ -79,13 +80,14 @@ def _run_until_found(first: int, seeds: int | None, events: int) -> int:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, leave)
-    for seed in range(first, first + (1 if seeds is None else seeds)):
+    for world in each_world(range(first, first + (1 if seeds is None else seeds))):
+        run = world.seed - first + 1
         try:
-            World(seed).run(events)
+            world.run(events)
         except WorldFailed as failed:
-            print(json.dumps({"rule": failed.rule, "text": str(failed), "seed": seed, "seeds_run": seed - first + 1}))
+            print(json.dumps({"rule": failed.rule, "text": str(failed), "seed": world.seed, "seeds_run": run}))
             return 1
-        said["seeds_run"] = seed - first + 1
+        said["seeds_run"] = run
     print(json.dumps(said))
     return 0
 
@@ -110,8 +112,7 @@ def _speed(parsed: argparse.Namespace) -> int:
     rates = []
     for number in range(1, parsed.rounds + 1):
         began_s, events = time.process_time(), 0
-        for seed in range(1, SPEED_SEEDS + 1):
-            world = World(seed)
+        for world in each_world(range(1, SPEED_SEEDS + 1)):
             world.run(EVENTS)
             events += world.event_count
         rates.append(events / (time.process_time() - began_s))
@@ -119,8 +120,8 @@ def _speed(parsed: argparse.Namespace) -> int:
     print(f"median {statistics.median(rates):,.0f} events per second and core, all checks on\n")
     profile = cProfile.Profile()
     profile.enable()
-    for seed in range(1, SPEED_SEEDS + 1):
-        World(seed).run(EVENTS)
+    for world in each_world(range(1, SPEED_SEEDS + 1)):
+        world.run(EVENTS)
     profile.disable()
     text = io.StringIO()
     pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(ROWS_OF_PROFILE)

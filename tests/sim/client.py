@@ -19,7 +19,7 @@ from raft_actors.application.frames import ClientId
 from raft_actors.client.engine import Engine
 from raft_actors.client.operation import Call, Ended, Kind
 from raft_actors.errors import OperationError
-from raft_actors.faults.plan import Part
+from raft_actors.faults.plan import Message, Part
 from tests.sim.server import Copies
 from tests.sim.timeline import Process, SkewedClock
 
@@ -129,7 +129,7 @@ class ClientProcess(Process):
         place, method, number, copies = f"s{call.member_id}", call.kind.method, call.number, Copies()
 
         def reply(data: bytes) -> None:
-            world.network.send((place, self.name, method, REPLY), self, answered, data, self._fail(number))
+            world.network.send(Message(place, self.name, method, REPLY), self, answered, data, self._fail(number))
 
         def answered(data: object) -> None:
             self._answered(number, data)
@@ -140,7 +140,7 @@ class ClientProcess(Process):
         def fail() -> None:
             world.timeline.after(world.dead_call_us(), self, self._answered, number, None)
 
-        world.network.send((self.name, place, method, REQUEST), None, arrives, call.data, self._fail(number))
+        world.network.send(Message(self.name, place, method, REQUEST), None, arrives, call.data, self._fail(number))
 
     def _fail(self, number: int) -> Callable[[int], object]:
         return lambda delay_us: self._timeline.after(delay_us, self, self._answered, number, None)

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from raft_actors.faults.plan import Message, Node, Part, Plan
+from raft_actors.faults.plan import Message, Plan
 from tests.sim.options import Range
 from tests.sim.timeline import Process, Timeline
 
@@ -32,12 +32,11 @@ class Network:
         self._dice = dice
         self._least_us, most_us = latency_us
         self._span_us = most_us - self._least_us
-        self._messages: dict[tuple[Node, Node, str, Part], Message] = {}
         self._held: list[tuple[Message, tuple[int, ...], Process | None, Arrive, object]] = []
 
     def send(
         self,
-        key: tuple[Node, Node, str, Part],
+        message: Message,
         process: Process | None,
         arrive: Arrive,
         content: object,
@@ -47,9 +46,6 @@ class Network:
 
         `lost(delay_us)`: it never arrives, and the caller learns that so much later.
         """
-        message = self._messages.get(key)
-        if message is None:
-            message = self._messages[key] = Message(*key)
         timeline = self._timeline
         fate = self.plan.fate(message, timeline.now_us // 1000, self._dice)
         delays_ms = fate.delays_ms

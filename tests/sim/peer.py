@@ -18,7 +18,7 @@ from raft_actors.core.messages import AppendEntries, Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import EntryId, MemberId, RequestId, Role, RpcId
 from raft_actors.errors import StorageFailed
-from raft_actors.faults.plan import Part
+from raft_actors.faults.plan import Message, Part
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
@@ -243,7 +243,7 @@ class PeerProcess(Process):
             content = encode_envelope(content)
         callee = world.members[to]
         world.network.send(
-            (self.member.member_id, to, method, REQUEST),
+            Message(self.member.member_id, to, method, REQUEST),
             None,
             lambda content: callee.arrives(self, rpc_id, content),
             content,
@@ -287,7 +287,7 @@ class PeerProcess(Process):
         world.watch.answers(asked.request, asked.own_last, envelope)
         caller, rpc_id = asked.caller, asked.rpc_id
         world.network.send(
-            (self.member.member_id, caller.member.member_id, _method(asked.request), REPLY),
+            Message(self.member.member_id, caller.member.member_id, _method(asked.request), REPLY),
             caller,
             lambda content: caller._call_ended(rpc_id, content),
             encode_envelope(envelope) if world.options.codec else envelope,
@@ -317,8 +317,8 @@ class PeerProcess(Process):
         )
 
     def _tell(self, to: MemberId, method: str, act: Any, callee: Member) -> None:
-        key = (self.member.member_id, to, method, REQUEST)
-        self.member.world.network.send(key, None, callee.is_told, act, None)
+        message = Message(self.member.member_id, to, method, REQUEST)
+        self.member.world.network.send(message, None, callee.is_told, act, None)
 
     # -- application --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.campaigns import Finding, Outcome
-from tests.sim.world import World, WorldFailed
+from tests.sim.collector import each_world
+from tests.sim.world import WorldFailed
 
 
 def run_unit(unit: int, *, seeds_per_unit: int, events: int) -> Outcome:
@@ -17,12 +18,11 @@ def run_unit(unit: int, *, seeds_per_unit: int, events: int) -> Outcome:
     counters: Counter[str] = Counter()
     findings = []
     first = 1 + unit * seeds_per_unit
-    for seed in range(first, first + seeds_per_unit):
-        world = World(seed)
+    for world in each_world(range(first, first + seeds_per_unit)):
         try:
             world.run(events)
         except WorldFailed as failed:
-            replay = f"python -m tests.sim replay {seed} --events {events}"
+            replay = f"python -m tests.sim replay {world.seed} --events {events}"
             findings.append(Finding(rule=failed.rule, text=str(failed), replay=replay))
         counters["events"] += world.event_count
         counters.update(world.watch.counts)

@@ -284,7 +284,7 @@ class TestRest:
             rest(group)
 
     def test_nothing_happens_any_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Timeline, "step", lambda timeline: False)
+        monkeypatch.setattr(Timeline, "play", lambda *_: False)
         with pytest.raises(WorldFailed) as failed:
             World(1).run(1)
         assert failed.value.rule == "the world goes on"

@@ -34,6 +34,7 @@ class Timeline:
     def __init__(self) -> None:
         self.now_us = 0
         self._count = 0
+        self._halted = False
         self._heap: list[tuple[int, int, Process | None, Act, tuple[Any, ...]]] = []
 
     def after(self, delay_us: int, process: Process | None, act: Act, *arguments: Any) -> None:
@@ -41,20 +42,29 @@ class Timeline:
         self._count += 1
         heapq.heappush(self._heap, (self.now_us + delay_us, self._count, process, act, arguments))
 
-    def step(self) -> bool:
-        """The next thing happens; False: nothing will ever happen."""
-        if not self._heap:
-            return False
-        at_us, _, process, act, arguments = heapq.heappop(self._heap)
-        self.now_us = at_us
-        if process is None:
-            act(*arguments)
-        elif process.alive:
-            if process.paused:
-                process.backlog.append((act, arguments))
-            else:
+    def play(self, happenings_max: int) -> bool:
+        """One thing after the other happens, until one of them says `halt`. False: none did; so many have happened, or
+        nothing ever will."""
+        heap, pop = self._heap, heapq.heappop
+        self._halted = False
+        for _ in range(happenings_max):
+            if not heap:
+                return False
+            self.now_us, _, process, act, arguments = pop(heap)
+            if process is None:
                 act(*arguments)
-        return True
+            elif process.alive:
+                if process.paused:
+                    process.backlog.append((act, arguments))
+                else:
+                    act(*arguments)
+            if self._halted:
+                return True
+        return False
+
+    def halt(self) -> None:
+        """`play` ends with what happens now."""
+        self._halted = True
 
     def resume(self, process: Process) -> None:
         """SIGCONT: everything that came meanwhile is there at once, in its order."""

@@ -28,7 +28,7 @@ from tests.sim.checks import Checks, Violation
 from tests.sim.client import ClientProcess, Wanted, request_of
 from tests.sim.disks import Disk
 from tests.sim.member import Member
-from tests.sim.nemesis import Nemesis
+from tests.sim.nemesis import NEVER, Nemesis
 from tests.sim.network import Network
 from tests.sim.options import Options, draw
 from tests.sim.peer import PeerProcess
@@ -96,6 +96,8 @@ class World:
         """No more faults."""
         self.lost: set[MemberId] = set()
         """Members whose disk is gone or damaged."""
+        self._halt_at = NEVER
+        """The count of events at which the faults have done enough."""
         self._operations = 0
         self._client_count = 0
         self._outcomes: dict[int, str] = {}
@@ -167,13 +169,14 @@ class World:
         return digest.hexdigest()
 
     def _run_with_faults(self, events: int) -> None:
-        step = self.timeline.step
-        idle, before = 0, 0
-        while self.event_count < events and self.timeline.now_us < FAULTS_US:
-            if not step() or idle > STILL_HAPPENINGS:
+        self._halt_at = events
+        self.timeline.after(FAULTS_US, None, self.timeline.halt)
+        before = 0
+        while self.event_count < events and not self.timeline.play(STILL_HAPPENINGS):
+            if self.event_count == before:
                 raise Violation("the world goes on", f"nothing happens after event {self.event_count}")
-            idle = idle + 1 if self.event_count == before else 0
             before = self.event_count
+        self._halt_at = NEVER
 
     def _heal(self) -> None:
         """All links are whole, everything that can run runs."""
@@ -212,10 +215,9 @@ class World:
         while (what := lacking()) is not None:
             if self.timeline.now_us > until_us:
                 raise Violation("progress", f"{what}, {PROGRESS_US // SECOND_US} s after all was healed")
-            look_us = self.timeline.now_us + LOOK_US
-            self.timeline.after(LOOK_US, None, _look)
-            while self.timeline.now_us < look_us:
-                self.timeline.step()
+            self.timeline.after(LOOK_US, None, self.timeline.halt)
+            if not self.timeline.play(STILL_HAPPENINGS):
+                raise Violation("progress", f"{what}, and time stands still")
 
     def _lacking_leader(self) -> str | None:
         """Who still waits, is down, or does not follow the one leader."""
@@ -282,8 +284,10 @@ class World:
     def after_event(self, process: PeerProcess, event: Event) -> None:
         """A peer has handled an event, and all that followed from it inside."""
         self.event_count += 1
+        if self.event_count == self._halt_at:
+            self.timeline.halt()
         self.story.add((self.timeline.now_us, process.name, event))
-        self.checks.after_event(process.member)
+        self.checks.after_peer_event(process.member.member_id)
         state = process.engine.state
         if state.commit_index > process.commit_index:
             process.commit_index = state.commit_index
@@ -361,10 +365,6 @@ class World:
     def dead_call_us(self) -> int:
         """Until the caller of a process that is gone learns so."""
         return self.dice.randint(*self.options.dead_call_ms) * 1000
-
-
-def _look() -> None:
-    """Time has come to look."""
 
 
 def _result(op: str, result: object) -> Result:

@@ -91,16 +91,20 @@ class Checks:
     def after_event(self, member: SimMember) -> None:
         """Something happened at this member, and at no other."""
         if member.engine is not None:
-            peer = self._peers.running[member.member_id]
-            self._peers.after_event(peer)
-            self._calls.after_event(peer)
-            peer.event_count += 1
-            if peer.event_count % LOOK_EVERY == 0:
-                self._peers.look_closer(peer)
-                self._calls.look_closer(peer)
-                bounds.check_peer(peer.engine, peer.name, self._calls.waiting(peer.member_id))
+            self.after_peer_event(member.member_id)
         if member.host is not None:
             self._machines.after_event(member.member_id, member.host)
+
+    def after_peer_event(self, member_id: MemberId) -> None:
+        """Its peer handled an event, which its application has not heard of."""
+        peer = self._peers.running[member_id]
+        self._peers.after_event(peer)
+        self._calls.after_event(peer)
+        peer.event_count += 1
+        if peer.event_count % LOOK_EVERY == 0:
+            self._peers.look_closer(peer)
+            self._calls.look_closer(peer)
+            bounds.check_peer(peer.engine, peer.name, self._calls.waiting(peer.member_id))
 
     def called(self, member: SimMember, rpc_id: RpcId, envelope: Envelope) -> None:
         """It calls another member."""
