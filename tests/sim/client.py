@@ -10,16 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from analysis.history import UNSEEN, Deleted, Found, Mismatch, Outcome, Result, Written
 from kv.commands import encode_append, encode_delete, encode_get, encode_put
 from kv.encoded import Encoded
 from kv.encoded import Kind as ValueKind
 from kv.limits import Limits
-from kv.results import decode_deleted, decode_found, decode_version
+from kv.results import decode_deleted, decode_found
 from raft_actors.application.frames import ClientId
 from raft_actors.client.engine import Engine
 from raft_actors.client.operation import Call, Ended, Kind
 from raft_actors.errors import OperationError
 from raft_actors.faults.plan import Message, Part
+from tests.sim.checks.clients import written
 from tests.sim.server import Copies
 from tests.sim.timeline import Process, SkewedClock
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 LIMITS: Final = Limits()
 REQUEST, REPLY = Part.REQUEST, Part.REPLY
 OPERATIONS: Final = ("append",) * 9 + ("get",) * 5 + ("put",) * 4 + ("delete",) + ("stale",)
+CONDITIONAL: Final = 0.3
+"""Of the puts: only if the key has the version that this client saw last."""
 DELETES_IN_DOUBT_MAX: Final = 3
 """Of one key, under way or of unknown outcome. They cannot be told apart, so each doubles what the judge has to try."""
 
@@ -40,6 +44,7 @@ class Wanted:
     op: str
     key: str
     value: str | None
+    if_version: int | None = None
 
 
 class ClientProcess(Process):
@@ -52,6 +57,8 @@ class ClientProcess(Process):
         self.engine = Engine(world.options.client, world.dice, lambda: ClientId(world.dice.randbytes(16)))
         self.engine.know(tuple(world.members))
         self.under_way: dict[int, Wanted] = {}
+        self._versions: dict[str, int] = {}
+        """By key, as seen last."""
         self.resting = False
         """It begins nothing on its own any more."""
         self._beginning = False
@@ -78,14 +85,16 @@ class ClientProcess(Process):
             op = dice.choice(OPERATIONS)
             if op == "delete" and self.world.deletes_in_doubt[key] >= DELETES_IN_DOUBT_MAX:
                 op = "put"
-            self.begin(op, key, dice.randint(*options.operation_timeouts_ms))
+            is_conditional = op == "put" and dice.random() < CONDITIONAL
+            if_version = self._versions.get(key, 0) if is_conditional else None
+            self.begin(op, key, dice.randint(*options.operation_timeouts_ms), if_version)
         self._later()
 
-    def begin(self, op: str, key: str, timeout_ms: int) -> int:
+    def begin(self, op: str, key: str, timeout_ms: int, if_version: int | None = None) -> int:
         """A user wants something; its number in `under_way` until it ends."""
         number = self.world.next_operation()
         value = f"{self.name}.{number} " if op in ("append", "put") else None
-        self.under_way[number] = wanted = Wanted(op, key, value)
+        self.under_way[number] = wanted = Wanted(op, key, value, if_version)
         self.world.operation_invoked(self, number, wanted)
         kind = Kind.READ if op == "get" else Kind.STALE if op == "stale" else Kind.COMMAND
         self.engine.begin(number, kind, request_of(wanted), timeout_ms, self.clock.now_ms())
@@ -95,8 +104,15 @@ class ClientProcess(Process):
     def _tell_ended(self) -> None:
         for ended in self.engine.take_ended():
             wanted = self.under_way.pop(ended.number)
-            self.world.operation_ended(self, ended.number, wanted, *_outcome(wanted, ended))
+            outcome, result, raw = _outcome(wanted, ended)
+            self._learn(wanted.key, result)
+            self.world.operation_ended(self, ended.number, wanted, outcome, result, raw)
             self._later()
+
+    def _learn(self, key: str, result: Result | None) -> None:
+        match result:
+            case Found(version=version) | Written(version=version) | Mismatch(current=int(version)):
+                self._versions[key] = version
 
     # -- the sender thread --------------------------------------------------------------------------------------------
 
@@ -158,7 +174,7 @@ class ClientProcess(Process):
         """The process ends; what was under way may happen or not."""
         self.alive = False
         for number, wanted in self.under_way.items():
-            self.world.operation_ended(self, number, wanted, "unknown", None)
+            self.world.operation_ended(self, number, wanted, Outcome.UNKNOWN)
         self.under_way = {}
 
 
@@ -169,23 +185,29 @@ def request_of(wanted: Wanted) -> bytes:
         case "append":
             return encode_append(wanted.key, value, limits=LIMITS)
         case "put":
-            return encode_put(wanted.key, value, limits=LIMITS)
+            return encode_put(wanted.key, value, if_version=wanted.if_version, limits=LIMITS)
         case "delete":
             return encode_delete(wanted.key, limits=LIMITS)
         case _:
             return encode_get([wanted.key], limits=LIMITS)
 
 
-def _outcome(wanted: Wanted, ended: Ended) -> tuple[str, object, bytes | None]:
-    """(ok, not_done or unknown; the result of an ok one: version, deleted, or (version, text); the machine's bytes)."""
+def _outcome(wanted: Wanted, ended: Ended) -> tuple[Outcome, Result | None, bytes | None]:
+    """The outcome; of an operation that the store computed its result, and the machine's own bytes."""
     if isinstance(ended.result, OperationError):
-        return ended.result.outcome, None, None
+        return Outcome(ended.result.outcome), None, None
+    return Outcome.OK, result_of(wanted, ended.result), ended.result
+
+
+def result_of(wanted: Wanted, answer: bytes) -> Result:
+    """What the machine's bytes say."""
     match wanted.op:
         case "append" | "put":
-            return "ok", decode_version(ended.result), ended.result
+            return written(answer)
         case "delete":
-            return "ok", decode_deleted(ended.result), ended.result
+            return Deleted(found=decode_deleted(answer))
         case _:
-            [found] = decode_found(ended.result, [wanted.key])
-            seen = None if found is None else (found.version, found.value.data[1:].decode())
-            return "ok", seen, ended.result
+            [found] = decode_found(answer, [wanted.key])
+            if found is None:
+                return Found(value=UNSEEN, version=0)
+            return Found(value=found.value.data[1:].decode(), version=found.version)

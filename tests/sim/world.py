@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
-from analysis.history import UNSEEN, Deleted, Found, Op, Outcome, Result, Written
+from analysis.history import UNSEEN, Mismatch, Op, Outcome, Result
 from kv.config import Config
 from raft_actors.codec import cluster_id_of
 from raft_actors.core.entries import Configuration, Genesis
@@ -100,7 +100,7 @@ class World:
         """The count of events at which the faults have done enough."""
         self._operations = 0
         self._client_count = 0
-        self._outcomes: dict[int, str] = {}
+        self._outcomes: dict[int, Outcome] = {}
         self.deletes_in_doubt: Counter[str] = Counter()
         """By key: those under way or of unknown outcome."""
         disks: Disks = (
@@ -267,8 +267,8 @@ class World:
             lack = None
             for key, number in asked.items():
                 outcome = self._outcomes.get(number)
-                if outcome != "ok":
-                    lack = f"{op} {key} of {client.name} is {outcome or 'under way'}"
+                if outcome is not Outcome.OK:
+                    lack = f"{op} {key} of {client.name} is {outcome.value if outcome else 'under way'}"
                     if number == 0 or outcome is not None:
                         asked[key] = client.begin(op, key, WRITE_TIMEOUT_MS)
             return lack
@@ -330,24 +330,33 @@ class World:
                 key=wanted.key,
                 at=self.timeline.now_us,
                 value=UNSEEN if wanted.value is None else wanted.value,
+                if_version=wanted.if_version,
                 command=request_of(wanted) if wanted.value is not None else None,
             )
 
     def operation_ended(
-        self, client: ClientProcess, number: int, wanted: Wanted, outcome: str, result: object, raw: bytes | None = None
+        self,
+        client: ClientProcess,
+        number: int,
+        wanted: Wanted,
+        outcome: Outcome,
+        result: Result | None = None,
+        raw: bytes | None = None,
     ) -> None:
         """A user is told."""
-        self.tell(client.name, f"{wanted.op} {wanted.key} ends ({number}): {outcome} {result!r:.80}")
+        self.tell(client.name, f"{wanted.op} {wanted.key} ends ({number}): {outcome.value} {result!r:.80}")
         self._outcomes[number] = outcome
-        self.watch.count(f"operations {outcome}")
-        if wanted.op == "delete" and outcome != "unknown":
+        self.watch.count(f"operations {outcome.value}")
+        if isinstance(result, Mismatch):
+            self.watch.count("conditional put refused")
+        if wanted.op == "delete" and outcome is not Outcome.UNKNOWN:
             self.deletes_in_doubt[wanted.key] -= 1
         if wanted.op != "stale":
             self.checks.client_ended(
                 number,
                 at=self.timeline.now_us,
-                outcome=Outcome(outcome),
-                result=_result(wanted.op, result) if outcome == "ok" else None,
+                outcome=outcome,
+                result=result,
                 raw=raw,
             )
 
@@ -365,17 +374,3 @@ class World:
     def dead_call_us(self) -> int:
         """Until the caller of a process that is gone learns so."""
         return self.dice.randint(*self.options.dead_call_ms) * 1000
-
-
-def _result(op: str, result: object) -> Result:
-    match op, result:
-        case "get", None:
-            return Found(value=UNSEEN, version=0)
-        case "get", (int(version), str(text)):
-            return Found(value=text, version=version)
-        case "delete", bool(found):
-            return Deleted(found=found)
-        case _, int(version):
-            return Written(version=version)
-        case _:
-            raise AssertionError(f"{op} answered {result!r}")

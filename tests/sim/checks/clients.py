@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from analysis.history import UNSEEN, Call, Op, Outcome, Result, Written
+from analysis.history import UNSEEN, Call, Mismatch, Op, Outcome, Result, Written
 from analysis.linearizability import Judgement, Verdict, judge
+from kv.errors import VersionMismatch
 from kv.results import decode_version
 from tests.sim.checks.commits import Commits
 from tests.sim.checks.machines import Machines
@@ -115,8 +116,7 @@ class Clients:
         result = self._machines.result_of(command)
         if result is None:
             return None
-        version = Written(version=decode_version(result))
-        return replace(call, outcome=Outcome.OK, result=version, returned=end)
+        return replace(call, outcome=Outcome.OK, result=written(result), returned=end)
 
     def _note(self, op_id: int, asked: _Asked, at: int | None, outcome: Outcome, result: Result | None) -> None:
         if outcome is Outcome.UNKNOWN and asked.command is not None:
@@ -135,3 +135,11 @@ class Clients:
                 result=result,
             )
         )
+
+
+def written(answer: bytes) -> Written | Mismatch:
+    """What the machine's answer to a put or an append says."""
+    try:
+        return Written(version=decode_version(answer))
+    except VersionMismatch as refusal:
+        return Mismatch(current=refusal.current)
