@@ -404,7 +404,8 @@ class Plan:
     def counts(self) -> list[dict[str, int | str]]:
         """What became of the messages, a row for each link (`src` to `dst`), method and part that had any. `offered`
         counts all; each was `untouched`, or at least one of the others. `delayed` and `reordered` count copies."""
-        rows = [_row(src, dst, method, part.value, lane.tally) for (src, dst, method, part), lane in self._lanes.items()]
+        lanes = self._lanes.items()
+        rows = [_row(src, dst, method, part.value, lane.tally) for (src, dst, method, part), lane in lanes]
         return [*rows, _row("*", "*", "*", "*", self._others)] if self._others.offered else rows
 
     # -- which rules hold ---------------------------------------------------------------------------------------------
