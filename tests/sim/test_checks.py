@@ -102,8 +102,8 @@ def second_entry(group: Group) -> None:
 
 def acknowledge(group: Group, number: int, index: int, term: int) -> None:
     """A client's write is acknowledged at this place of the log."""
-    group.checks.client_invoked(number, client="c", op=Op.PUT, key="k", at=number)
-    group.checks.client_ended(number, at=number, outcome=Outcome.UNKNOWN, index=index, term=term)
+    group.checks.clients.invoked(number, client="c", op=Op.PUT, key="k", at=number)
+    group.checks.clients.ended(number, at=number, outcome=Outcome.UNKNOWN, index=index, term=term)
 
 
 def test_a_group_at_rest_breaks_no_rule() -> None:

@@ -14,11 +14,12 @@ from typing import Any, Final
 import pytest
 
 from analysis.history import Found, Op, Outcome, Result, Written
-from kv.results import encode_version
+from kv.errors import VersionMismatch
+from kv.results import encode_refusal, encode_version
 from raft_actors.application.host import ApplicationHost
 from raft_actors.application.limits import HostLimits, Ticket
 from raft_actors.application.settings import SessionLimits
-from raft_actors.core.types import LogIndex, MemberId
+from raft_actors.core.types import LogIndex, MemberId, Term
 from tests.application.builders import apply, attached_host, attempt, entry, frame, submit
 from tests.rig.rig import Group
 from tests.sim.checks import Checks, bounds, clients, machines
@@ -83,36 +84,45 @@ class TestMachines:
         asks(checked, 1, b"put")
         checked.ran(MemberId(1), "machine", 1, b"put", b"1")
         with breaks("exactly once"):
-            checked.client_ended(1, at=1, outcome=Outcome.OK, raw=b"2")
+            checked.clients.ended(1, at=1, outcome=Outcome.OK, raw=b"2")
 
     def test_a_write_is_acknowledged_that_no_machine_ran(self) -> None:
         checked = Checks()
         asks(checked, 1, b"put")
         with breaks("acknowledged writes stay"):
-            checked.client_ended(1, at=1, outcome=Outcome.OK, raw=b"1")
+            checked.clients.ended(1, at=1, outcome=Outcome.OK, raw=b"1")
 
     def test_a_write_happened_of_which_a_client_hears_that_it_did_not(self) -> None:
         checked = Checks()
         asks(checked, 1, b"put")
         checked.ran(MemberId(1), "machine", 1, b"put", b"1")
         with breaks("not done is definite"):
-            checked.client_ended(1, at=1, outcome=Outcome.NOT_DONE)
+            checked.clients.ended(1, at=1, outcome=Outcome.NOT_DONE)
 
     def test_a_write_happens_after_a_client_heard_that_it_never_will(self) -> None:
         checked = Checks()
         asks(checked, 1, b"put")
-        checked.client_ended(1, at=1, outcome=Outcome.NOT_DONE)
+        checked.clients.ended(1, at=1, outcome=Outcome.NOT_DONE)
         with breaks("not done is definite"):
             checked.ran(MemberId(1), "machine", 1, b"put", b"1")
 
 
-def asks(checked: Checks, number: int, command: bytes | None = None, op: Op = Op.PUT, value: str = "a") -> None:
-    checked.client_invoked(number, client="c", op=op, key="k", at=2 * number, value=value, command=command)
+def asks(
+    checked: Checks,
+    number: int,
+    command: bytes | None = None,
+    op: Op = Op.PUT,
+    value: str = "a",
+    if_version: int | None = None,
+) -> None:
+    checked.clients.invoked(
+        number, client="c", op=op, key="k", at=2 * number, value=value, if_version=if_version, command=command
+    )
 
 
 def hears(checked: Checks, number: int, result: Result | None) -> None:
     outcome = Outcome.UNKNOWN if result is None else Outcome.OK
-    checked.client_ended(number, at=2 * number + 1, outcome=outcome, result=result)
+    checked.clients.ended(number, at=2 * number + 1, outcome=outcome, result=result)
 
 
 class TestClients:
@@ -139,6 +149,19 @@ class TestClients:
         hears(checked, 2, Found(value="a", version=found))
         judged(checked, is_legal)
 
+    @pytest.mark.parametrize(("found", "is_legal"), [("a", True), ("b", False)])
+    def test_a_conditional_put_that_nobody_heard_of_was_refused(self, found: str, is_legal: bool) -> None:
+        checked = Checks()
+        asks(checked, 1)
+        hears(checked, 1, Written(version=1))
+        asks(checked, 2, b"put", value="b", if_version=7)
+        refusal = VersionMismatch.of(current=1, expected=7)
+        checked.ran(MemberId(1), "machine", 1, b"put", encode_refusal(refusal))
+        hears(checked, 2, None)
+        asks(checked, 3, op=Op.GET)
+        hears(checked, 3, Found(value=found, version=1))
+        judged(checked, is_legal)
+
     def test_a_search_that_is_given_up_is_no_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
         checked = Checks()
         asks(checked, 1)
@@ -150,7 +173,7 @@ class TestClients:
     def test_an_answer_is_forged_in_a_world(self) -> None:
         world = World(3)
         world.run(100)
-        history = world.checks._clients.history
+        history = world.checks.clients.history
         place, read = next(
             (place, call)
             for place, call in enumerate(history)
@@ -177,11 +200,20 @@ HOST_QUEUES: Final[dict[str, Callable[[ApplicationHost], object]]] = {
     "bytes of waiting": lambda host: setattr(first_waiting(host), "frame", frame(2, bytes(100))),
     "open proposals": lambda host: host._proposals._calls_open.update(range(3)),
     "remembered attempts": lambda host: host._proposals._ended.update(dict.fromkeys(range(3))),  # type: ignore[arg-type]
-    "entries kept": lambda host: host._proposals._recent.update(dict.fromkeys(range(3))),  # type: ignore[arg-type]
+    "entries kept": lambda host: keep_for_late(host, range(1, 5), 0),
+    "bytes of outcomes, not": lambda host: keep_for_late(host, range(1), 1),
+    "bytes kept": lambda host: setattr(host._proposals, "_recent_bytes", keep_for_late(host, range(1, 2), 2000)),
+    "checkpoints": lambda host: host._chain._checkpoints.update(dict.fromkeys(range(3), b"")),  # type: ignore[arg-type]
     "waiting reads": lambda host: host._reads._heap.extend([None] * 3),  # type: ignore[list-item]
     "sessions": lambda host: host._sessions._sessions.update(dict.fromkeys(range(3), first_session(host))),  # type: ignore[arg-type]
     "results of a session": lambda host: first_session(host).results.update(dict.fromkeys(range(3), b"")),
 }
+
+
+def keep_for_late(host: ApplicationHost, indexes: range, size_bytes: int) -> int:
+    """Of entries applied last; the bytes that are kept then."""
+    host._proposals._recent.update({LogIndex(index): (Term(1), (), size_bytes) for index in indexes})
+    return sum(size for _, _, size in host._proposals._recent.values())
 
 
 def first_waiting(host: ApplicationHost) -> Any:
@@ -207,6 +239,8 @@ class TestQueues:
             attempts_remembered_max=2,
             reads_waiting_max=2,
             recent_entries_max=2,
+            recent_bytes_max=1000,
+            checkpoints_max=2,
         )
         host = attached_host(limits=limits, sessions=SessionLimits(sessions_max=2, results_max=2))
         apply(host, 1, entry(attempt(1, by="d").frame))

@@ -323,7 +323,7 @@ class World:
         if wanted.op == "delete":
             self.deletes_in_doubt[wanted.key] += 1
         if wanted.op != "stale":
-            self.checks.client_invoked(
+            self.checks.clients.invoked(
                 number,
                 client=client.name,
                 op=Op(wanted.op),
@@ -352,7 +352,7 @@ class World:
         if wanted.op == "delete" and outcome is not Outcome.UNKNOWN:
             self.deletes_in_doubt[wanted.key] -= 1
         if wanted.op != "stale":
-            self.checks.client_ended(
+            self.checks.clients.ended(
                 number,
                 at=self.timeline.now_us,
                 outcome=outcome,

@@ -10,9 +10,8 @@ and of each event. Then only what this event changed is looked at. A broken rule
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
-from analysis.history import UNSEEN, Op, Outcome, Result
 from analysis.linearizability import Verdict
 from raft_actors.core.effects import Record
 from raft_actors.core.messages import Envelope
@@ -42,7 +41,8 @@ class Checks:
         self._peers = Peers(self._tree, self._disks, self._commits)
         self._calls = Calls(self._tree, self._disks)
         self._machines = Machines(self._commits)
-        self._clients = Clients(self._commits, self._machines)
+        self.clients = Clients(self._commits, self._machines)
+        """To be told what clients ask, and what they are told."""
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Checks:
         """How many entries any member has taken for committed."""
         return len(self._commits)
 
-    # -- machines and clients -----------------------------------------------------------------------------------------
+    # -- machines -----------------------------------------------------------------------------------------
 
     @property
     def known_to_differ(self) -> set[MemberId]:
@@ -137,41 +137,6 @@ class Checks:
     def ran(self, member_id: MemberId, machine: object, index: int, command: bytes, result: bytes) -> None:
         """A machine ran one command of the entry at `index`."""
         self._machines.ran(member_id, machine, index, command, result)
-
-    def client_invoked(
-        self,
-        op_id: int,
-        *,
-        client: str,
-        op: Op,
-        key: str,
-        at: int,
-        value: Hashable = UNSEEN,
-        if_version: int | None = None,
-        command: bytes | None = None,
-    ) -> None:
-        """A client begins an operation on one key. `command`: a write's bytes, if no other ever has the same.
-
-        For stale reads nothing is promised that could be told here: leave them out.
-        """
-        self._clients.invoked(
-            op_id, client=client, op=op, key=key, at=at, value=value, if_version=if_version, command=command
-        )
-
-    def client_ended(
-        self,
-        op_id: int,
-        *,
-        at: int,
-        outcome: Outcome,
-        result: Result | None = None,
-        raw: bytes | None = None,
-        index: int | None = None,
-        term: int | None = None,
-    ) -> None:
-        """It ended. What the store refused by its rules is OK. `raw`: the machine's bytes; `index`, `term`: of the
-        entry that gave the answer, where these are known."""
-        self._clients.ended(op_id, at=at, outcome=outcome, result=result, raw=raw, index=index, term=term)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -201,4 +166,4 @@ class Checks:
 
     def verdict(self) -> list[Verdict]:
         """Whether what the clients saw makes sense, key by key."""
-        return self._clients.verdict()
+        return self.clients.verdict()

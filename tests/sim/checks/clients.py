@@ -56,7 +56,10 @@ class Clients:
         if_version: int | None = None,
         command: bytes | None = None,
     ) -> None:
-        """A client begins. `command`: the write's bytes, if no other operation ever has the same."""
+        """A client begins an operation on one key. `command`: a write's bytes, if no other ever has the same.
+
+        For stale reads nothing is promised that could be told here: leave them out.
+        """
         self._asked[op_id] = _Asked(
             client=client, op=op, key=key, invoked=at, value=value, if_version=if_version, command=command
         )
