@@ -1,8 +1,9 @@
 """One start of a peer: the product's engine, and what its threads do, as happenings in simulated time.
 
-Here:   `PeerProcess` (the engine's `Ports`, timers, the disk's write under way, the calls of other peers and of its
-        application), `WatchedEngine`, which tells the world of every event.
-Never:  decisions of a peer (raft_actors), when a process starts or ends (member.py), what must be true (checks).
+Here:   `PeerProcess` (the engine's `Ports`, timers, the calls of other peers and of its application), `WatchedEngine`,
+        which tells the world of every event.
+Never:  decisions of a peer (raft_actors), its writes (disk_daemon.py), when a process starts or ends (member.py), what
+        must be true (checks).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, ReplyRec
 from raft_actors.core.messages import AppendEntries, Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import EntryId, MemberId, RequestId, Role, RpcId
-from raft_actors.errors import StorageFailed
 from raft_actors.faults.plan import Message, Part
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
@@ -26,6 +26,7 @@ from raft_actors.peer.peer import ASK_TIMEOUT_MS
 from raft_actors.peer.runtime import TICK_S
 from raft_actors.storage.interface import Storage
 from tests.sim.checks import Violation
+from tests.sim.disk_daemon import DiskDaemon
 from tests.sim.link import Link
 from tests.sim.timeline import Process
 
@@ -85,11 +86,7 @@ class PeerProcess(Process):
         self.asked: dict[RequestId, Asked] = {}
         self.reads: dict[int, tuple[Link, int]] = {}
         self.proposals: dict[int, tuple[Link, int]] = {}
-        self.writing: list[Record] | None = None
-        """On its way to the disk."""
-        self._writes: list[Persist] = []
-        self._marked = True
-        self._told_durable = False
+        self._disk = DiskDaemon(self)
         self.commit_index = 0
         self._numbers = 0
         self._timer_us: int | None = None
@@ -175,65 +172,19 @@ class PeerProcess(Process):
     # -- disk ---------------------------------------------------------------------------------------------------------
 
     def write(self, persist: Persist) -> None:
-        self._writes.append(persist)
-        if self.writing is None:
-            self._begin_write()
+        self._disk.write(persist)
 
-    def _begin_write(self) -> None:
-        """What has gathered makes one group, as in the product's disk daemon."""
-        writes, self._writes = self._writes, []
-        self.writing = [record for write in writes for record in write.records]
-        options, dice = self.member.world.options, self._dice
-        if self.member.stalled or (options.stall_probability and dice.random() < options.stall_probability):
-            least, most = options.stall_us
-        else:
-            least, most = options.disk_us
-        delay_us = least + int(dice.random() * (most - least))
-        self._timeline.after(delay_us, self, self._written, writes[-1].seq)
-
-    def _written(self, seq: Any) -> None:
-        records = self.writing
-        assert records is not None, "a write ended that had not begun"
-        try:
-            self.storage.write(records)
-        except StorageFailed:
-            self.member.disk_failed()
-            return
-        self.writing, self._marked = None, False
-        self.member.world.checks.wrote(self.engine.state.directory_id, records)
-        self.member.world.watch.wrote(records)
-        log_bytes = self.storage.log_bytes
-        inbox_us = self.member.world.options.inbox_us[1]
-        if inbox_us:
-            self._timeline.after(int(self._dice.random() * inbox_us), self, self._hear_written, seq, log_bytes)
-        else:
-            self._hear_written(seq, log_bytes)
-        if self._writes and self.writing is None:
-            self._begin_write()
-        elif self.member.disk.is_files:
-            self._timeline.after(self.member.world.options.idle_mark_ms * 1000, self, self._mark)
-
-    def _hear_written(self, seq: Any, log_bytes: int) -> None:
-        if seq <= self.engine.state.durable_seq:
-            return  # a later one was heard of first
-        self._told_durable = True
-        self.engine.written(seq, log_bytes)
-        self._told_durable = False
-
-    def _mark(self) -> None:
-        if self.writing is None and not self._marked:
-            self._marked = True
-            try:
-                self.storage.mark_synced()
-            except StorageFailed:
-                self.member.disk_failed()
+    @property
+    def writing(self) -> list[Record] | None:
+        """Records on their way to the disk."""
+        return self._disk.writing
 
     # -- network ------------------------------------------------------------------------------------------------------
 
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
         self.member.world.checks.called(self.member, rpc_id, envelope)
         self.open_calls[rpc_id] = envelope.to
-        if self._told_durable:
+        if self._disk.tells_durable:
             self.member.world.watch.held_for_write()
         self._send_call(envelope.to, _method(envelope), rpc_id, envelope)
 
@@ -282,7 +233,7 @@ class PeerProcess(Process):
         if envelope is None or late:  # the thread that carried the request has given up
             asked.caller.fail_call(asked.rpc_id, world.network.latency_us())
             return
-        if self._told_durable:
+        if self._disk.tells_durable:
             world.watch.held_for_write()
         world.watch.answers(asked.request, asked.own_last, envelope)
         caller, rpc_id = asked.caller, asked.rpc_id

@@ -52,7 +52,9 @@ def check_host(host: ApplicationHost, name: str) -> None:
     _require(name, "entries kept for late proposals", len(proposals._recent), limits.recent_entries_max)
     kept_bytes = sum(outcomes_bytes for _, _, outcomes_bytes in proposals._recent.values())
     if kept_bytes != proposals._recent_bytes:
-        raise Violation("bounded queues", f"{name} counts {proposals._recent_bytes} bytes of outcomes, not {kept_bytes}")
+        raise Violation(
+            "bounded queues", f"{name} counts {proposals._recent_bytes} bytes of outcomes, not {kept_bytes}"
+        )
     _require(name, "bytes kept for late proposals", kept_bytes, limits.recent_bytes_max)
     _require(name, "checkpoints", len(host._chain._checkpoints), host._chain._checkpoints_max)
     _require(name, "waiting reads", reads.waiting_count, limits.reads_waiting_max)
