@@ -1,7 +1,9 @@
-"""Entries, the genesis and the messages between peers, as bytes and back.
+"""What is stored, as bytes and back: entries with their configurations, and the genesis of a group.
 
-Here:   the one binary form of core/entries.py and core/messages.py, little-endian, fixed fields, no pickle.
-Never:  what a message means (core), where bytes go (storage/, peer/transport.py), the payload of a command (kv/).
+Here:   the one binary form of core/entries.py, little-endian, fixed fields, no pickle; the cluster id, which is
+        computed from such forms; the head of a frame, and the small readers, which envelopes.py shares.
+Never:  what travels between peers (envelopes.py), what an entry means (core), where bytes go (storage/,
+        peer/transport.py), the payload of a command (kv/).
 
 An envelope, a hello and a genesis each begin with a frame head: magic `RA`, version, kind. An entry begins with the
 same version byte and stands inside such a frame, or inside a framed record of the log. Every value has one encoding
@@ -15,38 +17,27 @@ encoded is our own; a value that does not fit is a bug.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, Final
+from typing import Final
 
 from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop, Payload
-from raft_actors.core.messages import (
-    AppendEntries,
-    AppendEntriesReply,
-    Envelope,
-    Message,
-    PreVote,
-    PreVoteReply,
-    RequestVote,
-    RequestVoteReply,
-)
-from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
+from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, EntryId, MemberId
 
 CODEC_VERSION: Final = 1
-"""Version of every form in this file. Another one is refused, never guessed at."""
+"""Version of every form here and in envelopes.py. Another one is refused, never guessed at."""
 
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """Longest envelope or genesis: far above `append_bytes_max` and one largest proposal, far below what hurts a peer."""
 
 CLUSTER_ID_BYTES: Final = 16
 
-_MAGIC: Final = b"RA"
+MAGIC: Final = b"RA"
 _HEAD: Final = Struct("<2sBB")  # magic, version, kind
 
 
-class _Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame is. The numbers are on disks and wires: add, never renumber."""
 
     PRE_VOTE = 1
@@ -58,15 +49,6 @@ class _Kind(IntEnum):
     HELLO = 16
     GENESIS = 17
 
-
-_ENVELOPE: Final = Struct("<2sBB16sI16sQI")  # head, cluster id, sender, directory id, start count, addressee
-_HELLO_FORM: Final = Struct("<2sBB16sI16sQ")  # head, cluster id, sender, directory id, start count
-_PRE_VOTE_FORM: Final = Struct("<QQQQ")  # term, last term, last index, campaign
-_PRE_VOTE_REPLY_FORM: Final = Struct("<QBQ")  # term, granted, campaign
-_REQUEST_VOTE_FORM: Final = Struct("<QQQ")  # term, last term, last index
-_REQUEST_VOTE_REPLY_FORM: Final = Struct("<QB")  # term, granted
-_APPEND_FORM: Final = Struct("<QQQQQI")  # term, previous term, previous index, leader commit, beat, entry count
-_APPEND_REPLY_FORM: Final = Struct("<QBQQQBQQQ")  # term, success, request term, prev, match, conflict?, its id, beat
 
 _ENTRY: Final = Struct("<BBqQQI")  # version, payload kind, stamp, term, index, payload length
 _COMMAND, _NOOP, _CONFIGURATION = 1, 2, 3
@@ -80,15 +62,6 @@ ENTRY_BYTES_MIN: Final = _ENTRY.size
 
 class CodecError(ValueError):
     """These bytes are not what they should be: malformed, cut off, too long or of another version. Drop and count."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
-    """What a peer says to all members after it (re)started; it needs no answer."""
-
-    cluster_id: bytes
-    sender: MemberId
-    incarnation: Incarnation
 
 
 # -- entries ------------------------------------------------------------------------------------------------------
@@ -110,7 +83,7 @@ def encode_entry(entry: Entry) -> bytes:
 def decode_entry(data: bytes) -> Entry:
     """The reverse of `encode_entry`. Raises `CodecError`, also when anything follows the entry."""
     entry, end = read_entry(data, 0, len(data))
-    _require_end(end, len(data))
+    require_end(end, len(data))
     return entry
 
 
@@ -136,7 +109,7 @@ def read_entry(data: bytes, at: int, end: int) -> tuple[Entry, int]:
         payload = Noop()
     elif kind == _CONFIGURATION:
         payload, behind = _read_configuration(data, body, body + length)
-        _require_end(behind, body + length)
+        require_end(behind, body + length)
     else:
         raise CodecError(f"unknown kind of payload {kind}")
     return Entry(id=EntryId(term, index), payload=payload, stamp_ms=stamp_ms), body + length
@@ -161,7 +134,7 @@ def _read_configuration(data: bytes, at: int, end: int) -> tuple[Configuration, 
     for _ in range(count):
         member_id, directory_id, voter = _MEMBER.unpack_from(data, at)
         members.append(
-            Member(member_id=MemberId(member_id), directory_id=DirectoryId(directory_id), voter=_boolean(voter))
+            Member(member_id=MemberId(member_id), directory_id=DirectoryId(directory_id), voter=boolean_of(voter))
         )
         at += _MEMBER.size
     try:
@@ -191,7 +164,7 @@ def encode_genesis(genesis: Genesis) -> bytes:
     name = genesis.group.encode()
     return b"".join(
         (
-            _HEAD.pack(_MAGIC, CODEC_VERSION, _Kind.GENESIS),
+            _HEAD.pack(MAGIC, CODEC_VERSION, FrameKind.GENESIS),
             genesis.cluster_id,
             _LENGTH.pack(len(name)),
             name,
@@ -204,8 +177,8 @@ def encode_genesis(genesis: Genesis) -> bytes:
 
 def decode_genesis(data: bytes) -> Genesis:
     """The reverse of `encode_genesis`. Raises `CodecError`. Whether the cluster id fits is the caller's question."""
-    kind = _read_head(data)
-    if kind != _Kind.GENESIS:
+    kind = read_head(data)
+    if kind != FrameKind.GENESIS:
         raise CodecError(f"kind {kind} is not a genesis")
     at = _HEAD.size
     cluster_id = data[at : at + CLUSTER_ID_BYTES]
@@ -214,7 +187,7 @@ def decode_genesis(data: bytes) -> Genesis:
     name, at = _read_bytes(data, at + CLUSTER_ID_BYTES)
     configuration, at = _read_configuration(data, at, len(data))
     settings, at = _read_bytes(data, at)
-    _require_end(at, len(data))
+    require_end(at, len(data))
     try:
         group = name.decode()
     except UnicodeDecodeError as refusal:
@@ -222,157 +195,14 @@ def decode_genesis(data: bytes) -> Genesis:
     return Genesis(cluster_id=cluster_id, group=group, configuration=configuration, settings=settings)
 
 
-# -- messages -----------------------------------------------------------------------------------------------------
+# -- the small parts, most of them shared with envelopes.py ---------------------------------------------------------
 
 
-def encode_envelope(envelope: Envelope) -> bytes:
-    """A message and who says it, as the one bytes argument of a call between peers."""
-    kind, body = _encode_message(envelope.message)
-    assert len(envelope.cluster_id) == CLUSTER_ID_BYTES, f"cluster id of {len(envelope.cluster_id)} bytes"
-    speaker = envelope.incarnation
-    assert len(speaker.directory_id) == DIRECTORY_ID_BYTES, f"directory id of {len(speaker.directory_id)} bytes"
-    head = _ENVELOPE.pack(
-        _MAGIC,
-        CODEC_VERSION,
-        kind,
-        envelope.cluster_id,
-        envelope.sender,
-        speaker.directory_id,
-        speaker.start_count,
-        envelope.to,
-    )
-    frame = head + body
-    assert len(frame) <= FRAME_BYTES_MAX, f"envelope of {len(frame)} bytes, no peer would take it"
-    return frame
+def read_head(data: bytes) -> int:
+    """The kind that the frame head names; everything that all frames share is checked here.
 
-
-def decode_envelope(data: bytes) -> Envelope:
-    """The reverse of `encode_envelope`. Raises `CodecError`."""
-    kind = _read_head(data)
-    if len(data) < _ENVELOPE.size:
-        raise CodecError(f"envelope cut off: {len(data)} bytes")
-    _, _, _, cluster_id, sender, directory_id, start_count, to = _ENVELOPE.unpack_from(data)
-    return Envelope(
-        cluster_id=cluster_id,
-        sender=MemberId(sender),
-        incarnation=Incarnation(directory_id=DirectoryId(directory_id), start_count=start_count),
-        to=MemberId(to),
-        message=_decode_message(kind, data, _ENVELOPE.size),
-    )
-
-
-def encode_hello(hello: Hello) -> bytes:
-    """A peer's hello."""
-    assert len(hello.cluster_id) == CLUSTER_ID_BYTES, f"cluster id of {len(hello.cluster_id)} bytes"
-    speaker = hello.incarnation
-    assert len(speaker.directory_id) == DIRECTORY_ID_BYTES, f"directory id of {len(speaker.directory_id)} bytes"
-    return _HELLO_FORM.pack(
-        _MAGIC, CODEC_VERSION, _Kind.HELLO, hello.cluster_id, hello.sender, speaker.directory_id, speaker.start_count
-    )
-
-
-def decode_hello(data: bytes) -> Hello:
-    """The reverse of `encode_hello`. Raises `CodecError`."""
-    kind = _read_head(data)
-    if kind != _Kind.HELLO:
-        raise CodecError(f"kind {kind} is not a hello")
-    _, _, _, cluster_id, sender, directory_id, start_count = _unpack_last(_HELLO_FORM, data, 0)
-    incarnation = Incarnation(directory_id=DirectoryId(directory_id), start_count=start_count)
-    return Hello(cluster_id=cluster_id, sender=MemberId(sender), incarnation=incarnation)
-
-
-def _encode_message(message: Message) -> tuple[_Kind, bytes]:
-    match message:
-        case AppendEntries(term=term, prev_entry=prev, entries=entries, leader_commit=commit, beat=beat):
-            head = _APPEND_FORM.pack(term, prev.term, prev.index, commit, beat, len(entries))
-            return _Kind.APPEND_ENTRIES, head + b"".join(map(encode_entry, entries))
-        case AppendEntriesReply(conflict=conflict):
-            return _Kind.APPEND_ENTRIES_REPLY, _APPEND_REPLY_FORM.pack(
-                message.term,
-                message.success,
-                message.request_term,
-                message.prev_index,
-                message.match_index,
-                conflict is not None,
-                conflict.term if conflict else 0,
-                conflict.index if conflict else 0,
-                message.beat,
-            )
-        case PreVote(term=term, last_entry=last, campaign=campaign):
-            return _Kind.PRE_VOTE, _PRE_VOTE_FORM.pack(term, last.term, last.index, campaign)
-        case PreVoteReply(term=term, vote_granted=granted, campaign=campaign):
-            return _Kind.PRE_VOTE_REPLY, _PRE_VOTE_REPLY_FORM.pack(term, granted, campaign)
-        case RequestVote(term=term, last_entry=last):
-            return _Kind.REQUEST_VOTE, _REQUEST_VOTE_FORM.pack(term, last.term, last.index)
-        case RequestVoteReply(term=term, vote_granted=granted):
-            return _Kind.REQUEST_VOTE_REPLY, _REQUEST_VOTE_REPLY_FORM.pack(term, granted)
-
-
-def _decode_message(kind: int, data: bytes, at: int) -> Message:
-    match kind:
-        case _Kind.APPEND_ENTRIES:
-            return _decode_append_entries(data, at)
-        case _Kind.APPEND_ENTRIES_REPLY:
-            return _decode_append_entries_reply(data, at)
-        case _Kind.PRE_VOTE:
-            term, last_term, last_index, campaign = _unpack_last(_PRE_VOTE_FORM, data, at)
-            return PreVote(term=Term(term), last_entry=EntryId(last_term, last_index), campaign=campaign)
-        case _Kind.PRE_VOTE_REPLY:
-            term, granted, campaign = _unpack_last(_PRE_VOTE_REPLY_FORM, data, at)
-            return PreVoteReply(term=Term(term), vote_granted=_boolean(granted), campaign=campaign)
-        case _Kind.REQUEST_VOTE:
-            term, last_term, last_index = _unpack_last(_REQUEST_VOTE_FORM, data, at)
-            return RequestVote(term=Term(term), last_entry=EntryId(last_term, last_index))
-        case _Kind.REQUEST_VOTE_REPLY:
-            term, granted = _unpack_last(_REQUEST_VOTE_REPLY_FORM, data, at)
-            return RequestVoteReply(term=Term(term), vote_granted=_boolean(granted))
-        case _:
-            raise CodecError(f"unknown kind of message {kind}")
-
-
-def _decode_append_entries(data: bytes, at: int) -> AppendEntries:
-    end = len(data)
-    if end - at < _APPEND_FORM.size:
-        raise CodecError(f"AppendEntries cut off: {end - at} bytes")
-    term, prev_term, prev_index, commit, beat, count = _APPEND_FORM.unpack_from(data, at)
-    at += _APPEND_FORM.size
-    if count * _ENTRY.size > end - at:
-        raise CodecError(f"AppendEntries of {count} entries cut off: {end - at} bytes left")
-    entries = []
-    for _ in range(count):
-        entry, at = read_entry(data, at, end)
-        entries.append(entry)
-    _require_end(at, end)
-    return AppendEntries(
-        term=Term(term),
-        prev_entry=EntryId(prev_term, prev_index),
-        entries=tuple(entries),
-        leader_commit=LogIndex(commit),
-        beat=beat,
-    )
-
-
-def _decode_append_entries_reply(data: bytes, at: int) -> AppendEntriesReply:
-    fields = _unpack_last(_APPEND_REPLY_FORM, data, at)
-    term, success, request_term, prev_index, match_index, conflicts, conflict_term, conflict_index, beat = fields
-    if not conflicts and (conflict_term or conflict_index):
-        raise CodecError("a conflict that is said not to be there")
-    return AppendEntriesReply(
-        term=Term(term),
-        success=_boolean(success),
-        request_term=Term(request_term),
-        prev_index=LogIndex(prev_index),
-        match_index=LogIndex(match_index),
-        conflict=EntryId(conflict_term, conflict_index) if _boolean(conflicts) else None,
-        beat=beat,
-    )
-
-
-# -- the small parts ----------------------------------------------------------------------------------------------
-
-
-def _read_head(data: bytes) -> int:
-    """The kind that the frame head names; everything that all frames share is checked here."""
+    Raises `CodecError`.
+    """
     if type(data) is not bytes:
         raise CodecError(f"a {type(data).__name__}, not bytes")
     if len(data) > FRAME_BYTES_MAX:
@@ -380,18 +210,11 @@ def _read_head(data: bytes) -> int:
     if len(data) < _HEAD.size:
         raise CodecError(f"frame of {len(data)} bytes is cut off")
     magic, version, kind = _HEAD.unpack_from(data)
-    if magic != _MAGIC:
+    if magic != MAGIC:
         raise CodecError("not a frame of raft-actors")
     if version != CODEC_VERSION:
         raise CodecError(f"frame of version {version}, this is version {CODEC_VERSION}")
     return int(kind)
-
-
-def _unpack_last(form: Struct, data: bytes, at: int) -> tuple[Any, ...]:
-    """The fields of `form`, which must be all that follows `at`."""
-    if len(data) - at != form.size:
-        raise CodecError(f"{len(data) - at} bytes where {form.size} belong")
-    return form.unpack_from(data, at)
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
@@ -404,12 +227,14 @@ def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at : at + length], at + length
 
 
-def _boolean(value: int) -> bool:
+def boolean_of(value: int) -> bool:
+    """A byte that is 0 or 1. Raises `CodecError`."""
     if value not in (0, 1):
         raise CodecError(f"{value} where 0 or 1 belongs")
     return value == 1
 
 
-def _require_end(at: int, end: int) -> None:
+def require_end(at: int, end: int) -> None:
+    """Nothing follows what was read. Raises `CodecError`."""
     if at != end:
         raise CodecError(f"{end - at} bytes too many")

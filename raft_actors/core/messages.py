@@ -1,7 +1,7 @@
 """The requests and replies that peers exchange: one frozen class each, fields named as in the paper's figures.
 
 Here:   Raft Fig. 2 (RequestVote, AppendEntries), dissertation §9.6 (PreVote), and the envelope around them.
-Never:  what to do with them (election.py, replication.py, reads.py), their bytes (raft_actors/codec.py).
+Never:  what to do with them (election.py, replication.py, reads.py), their bytes (raft_actors/envelopes.py).
 Later:  InstallSnapshot (Raft Fig. 13) comes with compaction.
 """
 

@@ -10,17 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from raft_actors.faults.plan import Fate, Message, Node, Part, Plan, Rule
+    from raft_actors.faults.plan import Plan
+    from raft_actors.faults.rules import Fate, Message, Node, Part, Rule
 
 __all__ = ["Fate", "Message", "Node", "Part", "Plan", "Rule"]
 
 _MODULES: Final = {
-    "Fate": "raft_actors.faults.plan",
-    "Message": "raft_actors.faults.plan",
-    "Node": "raft_actors.faults.plan",
-    "Part": "raft_actors.faults.plan",
+    "Fate": "raft_actors.faults.rules",
+    "Message": "raft_actors.faults.rules",
+    "Node": "raft_actors.faults.rules",
+    "Part": "raft_actors.faults.rules",
     "Plan": "raft_actors.faults.plan",
-    "Rule": "raft_actors.faults.plan",
+    "Rule": "raft_actors.faults.rules",
 }
 """Where a public name is defined."""
 

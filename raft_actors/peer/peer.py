@@ -25,12 +25,13 @@ from typing import Any, Final, Protocol
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import TEXT_CHARS_MAX
-from raft_actors.codec import CodecError, Hello, decode_genesis, decode_hello, encode_genesis, encode_hello
+from raft_actors.codec import CodecError, decode_genesis, encode_genesis
 from raft_actors.config import RaftConfig
 from raft_actors.core import State
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import HelloReceived
 from raft_actors.core.types import Incarnation, MemberId, Role
+from raft_actors.envelopes import Hello, decode_hello, encode_hello
 from raft_actors.errors import (
     DaemonFailed,
     DirectoryLocked,

@@ -13,10 +13,11 @@ from typing import Final, TypeAlias
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
-from raft_actors.codec import CodecError, decode_envelope, encode_envelope
+from raft_actors.codec import CodecError
 from raft_actors.core.effects import Persist
 from raft_actors.core.messages import AppendEntries, Envelope, Message, PreVote, RequestVote
 from raft_actors.core.types import MemberId, RequestId, RpcId
+from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.feed import ApplyCall
 from raft_actors.peer.inbox import Inbox

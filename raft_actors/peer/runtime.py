@@ -22,7 +22,7 @@ from functools import partial
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
-from raft_actors.codec import CodecError, decode_envelope, encode_envelope
+from raft_actors.codec import CodecError
 from raft_actors.config import RaftConfig
 from raft_actors.core import State
 from raft_actors.core.effects import Persist, Record
@@ -30,6 +30,7 @@ from raft_actors.core.entries import Genesis
 from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.messages import Envelope
 from raft_actors.core.types import RequestId, Role, WriteSeq
+from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.errors import DaemonFailed
 from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.clock import Clock

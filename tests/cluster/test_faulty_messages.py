@@ -19,9 +19,10 @@ from raft_actors.application.packing import Malformed
 from raft_actors.application.pipe import Kind, door_address, encode_frame
 from raft_actors.application.requests import ANSWERS, QUERY, SUBMIT, Attempt, Done, Query, Submit
 from raft_actors.cluster.group import MemberStatus
-from raft_actors.codec import Hello, decode_genesis, encode_envelope, encode_genesis, encode_hello
+from raft_actors.codec import decode_genesis, encode_genesis
 from raft_actors.core.messages import AppendEntries, Envelope, Message, PreVote, PreVoteReply, RequestVote
 from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
+from raft_actors.envelopes import Hello, encode_envelope, encode_hello
 from raft_actors.names import NAMESPACE, peer_name, server_name
 from tests.cluster.world import FAST, all_running, eventually, nothing_left_of
 

@@ -15,16 +15,11 @@ from raft_actors.codec import (
     CODEC_VERSION,
     FRAME_BYTES_MAX,
     CodecError,
-    Hello,
     cluster_id_of,
     decode_entry,
-    decode_envelope,
     decode_genesis,
-    decode_hello,
     encode_entry,
-    encode_envelope,
     encode_genesis,
-    encode_hello,
 )
 from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop
 from raft_actors.core.messages import (
@@ -37,6 +32,7 @@ from raft_actors.core.messages import (
     RequestVoteReply,
 )
 from raft_actors.core.types import EntryId, Incarnation
+from raft_actors.envelopes import Hello, decode_envelope, decode_hello, encode_envelope, encode_hello
 
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 import raft_actors.faults
-from raft_actors.faults.plan import LINKS_MAX, RULES_MAX, Fate, Message, Node, Part, Plan
+from raft_actors.faults.plan import LINKS_MAX, RULES_MAX, Plan
+from raft_actors.faults.rules import Fate, Message, Node, Part
 
 INTACT = Fate((0,))
 LOST = Fate(())

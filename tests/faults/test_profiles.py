@@ -13,7 +13,8 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from raft_actors.faults.plan import Fate, Message, Part, Plan
+from raft_actors.faults.plan import Plan
+from raft_actors.faults.rules import Fate, Message, Part
 
 DRAWS = 20_000
 

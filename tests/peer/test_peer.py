@@ -17,10 +17,11 @@ from raft_actors.application import exchange
 from raft_actors.application.exchange import Attach, Epoch, NotLeader, NotReady, Overloaded, ReadAt, Started
 from raft_actors.application.frames import RawFrame, encode_batch
 from raft_actors.application.packing import TEXT_CHARS_MAX
-from raft_actors.codec import cluster_id_of, decode_hello, encode_genesis
+from raft_actors.codec import cluster_id_of, encode_genesis
 from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis, Member
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId
+from raft_actors.envelopes import decode_hello
 from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageError, StorageFailed
 from raft_actors.peer import peer as peer_module
 from raft_actors.peer.links import Done, Transport

@@ -16,13 +16,13 @@ from raft_actors.application.host import ApplicationHost, ApplicationStopped
 from raft_actors.application.limits import Ticket
 from raft_actors.application.requests import Answer, Attempt, QueryAnswer
 from raft_actors.application.settings import decode_settings
-from raft_actors.codec import encode_envelope
 from raft_actors.config import RaftConfig
 from raft_actors.core.effects import Persist, Record
 from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import AppendEntries, Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, RpcId
+from raft_actors.envelopes import encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall

@@ -12,7 +12,6 @@ from enum import Enum
 from itertools import groupby
 from typing import Final
 
-from raft_actors.codec import decode_envelope
 from raft_actors.core.entries import Entry
 from raft_actors.core.messages import (
     AppendEntries,
@@ -24,6 +23,7 @@ from raft_actors.core.messages import (
     RequestVoteReply,
 )
 from raft_actors.core.types import EntryId, MemberId, RpcId
+from raft_actors.envelopes import decode_envelope
 
 RUN_SHOWN_MAX: Final = 8
 """Entries of one term that a line names one by one."""

@@ -13,9 +13,10 @@ import pytest
 from raft_actors.application.exchange import NotLeader, ReadAt
 from raft_actors.application.requests import Done
 from raft_actors.application.settings import SessionLimits
-from raft_actors.codec import cluster_id_of, decode_envelope, encode_envelope
+from raft_actors.codec import cluster_id_of
 from raft_actors.core.entries import Configuration, Entry, Member
 from raft_actors.core.types import EntryId, LogIndex, MemberId, Role, Term
+from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.peer.election_timer import SOON_MS_MAX
 from raft_actors.peer.feed import PROBE_INTERVAL_MS
 from tests.application.builders import attempt

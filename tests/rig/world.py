@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 
 from raft_actors.application.exchange import Epoch
 from raft_actors.application.settings import ApplicationSettings, SessionLimits, encode_settings
-from raft_actors.codec import Hello, cluster_id_of, decode_envelope, decode_hello, encode_hello
+from raft_actors.codec import cluster_id_of
 from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis
 from raft_actors.core.entries import Member as Line
 from raft_actors.core.events import HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.state import State
 from raft_actors.core.types import MemberId, Role
+from raft_actors.envelopes import Hello, decode_envelope, decode_hello, encode_hello
 from raft_actors.errors import StorageFailed
 from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.engine import Engine

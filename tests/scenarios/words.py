@@ -17,8 +17,8 @@ from typing import Final, TypedDict
 
 from raft_actors.application.frames import Frame
 from raft_actors.application.requests import Attempt
-from raft_actors.codec import Hello, decode_envelope, decode_hello, encode_envelope, encode_hello
 from raft_actors.core.types import MemberId
+from raft_actors.envelopes import Hello, decode_envelope, decode_hello, encode_envelope, encode_hello
 from raft_actors.errors import StorageError
 from raft_actors.peer.engine import Engine
 from tests.application.builders import Journal, client

@@ -20,7 +20,7 @@ from raft_actors.application.frames import ClientId
 from raft_actors.client.engine import Engine
 from raft_actors.client.operation import Call, Ended, Kind
 from raft_actors.errors import OperationError
-from raft_actors.faults.plan import Message, Part
+from raft_actors.faults.rules import Message, Part
 from tests.sim.checks.clients import written
 from tests.sim.server import Copies
 from tests.sim.timeline import Process, SkewedClock

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from raft_actors.core.types import Role
-from raft_actors.faults.plan import Node, Rule
+from raft_actors.faults.rules import Node, Rule
 from tests.sim.client import ClientProcess
 from tests.sim.timeline import Process
 

@@ -1,7 +1,7 @@
 """Calls between processes: how a leg of a call travels, what its caller learns when there is no answer.
 
 Here:   `Network`: the plan's fates turned into arrivals; held messages; the two ends of a call.
-Never:  which faults there are (raft_actors/faults/plan.py), what a call means to who gets it.
+Never:  which faults there are (raft_actors/faults/rules.py), what a call means to who gets it.
 
 As with Ray, a call ends at most once for its caller: with the first reply that arrives, or with the news that there
 will be none. A request may arrive more than once, and each copy is worked on.
@@ -13,7 +13,8 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from raft_actors.faults.plan import Message, Plan
+from raft_actors.faults.plan import Plan
+from raft_actors.faults.rules import Message
 from tests.sim.options import Range
 from tests.sim.timeline import Process, Timeline
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from raft_actors.application import exchange
-from raft_actors.codec import decode_envelope, encode_envelope
 from raft_actors.core.effects import Persist, Record
 from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, ReplyReceived, RequestReceived
 from raft_actors.core.messages import AppendEntries, Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import EntryId, MemberId, RequestId, Role, RpcId
-from raft_actors.faults.plan import Message, Part
+from raft_actors.envelopes import decode_envelope, encode_envelope
+from raft_actors.faults.rules import Message, Part
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall

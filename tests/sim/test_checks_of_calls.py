@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from raft_actors.codec import decode_envelope
 from raft_actors.core.effects import HardState, Record, SendReply, SendRequest, Truncate
 from raft_actors.core.messages import Envelope, Message, PreVote, RequestVote, RequestVoteReply
 from raft_actors.core.types import EntryId, LogIndex, MemberId, RequestId, RpcId, Term, WriteSeq
+from raft_actors.envelopes import decode_envelope
 from raft_actors.peer.engine import PENDING_CALLS_MAX, Engine
 from raft_actors.peer.window import CallKind, _OpenCall
 from tests.core.builders import append, append_reply

@@ -27,7 +27,7 @@ from kv.fields import pack, pack_many, unpack, unpack_many
 from kv.machine import KVMachine
 from kv.values import decode as decode_value
 from kv.values import encode as encode_value
-from raft_actors import codec
+from raft_actors import codec, envelopes
 from raft_actors.application import frames, settings
 from raft_actors.application.packing import Codec, Malformed
 from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
@@ -58,11 +58,11 @@ _AT: Final = EntryId(Term(4), LogIndex(9))
 _SPEAKER: Final = Incarnation(directory_id=DirectoryId(bytes(range(16))), start_count=3)
 
 
-# -- between peers (raft_actors/codec.py) ---------------------------------------------------------------------------
+# -- between peers, and in the log ------------------------------------------------------------------------------------
 
 
 def _envelope(message: Message) -> bytes:
-    return codec.encode_envelope(
+    return envelopes.encode_envelope(
         Envelope(cluster_id=b"C" * 16, sender=MemberId(1), incarnation=_SPEAKER, to=MemberId(2), message=message)
     )
 
@@ -106,12 +106,12 @@ def _read_entry(data: bytes) -> tuple[Any, bytes]:
 
 
 _PEERS: Final = (
-    _peer_decoder("envelope", codec.decode_envelope, codec.encode_envelope, *map(_envelope, _MESSAGES)),
+    _peer_decoder("envelope", envelopes.decode_envelope, envelopes.encode_envelope, *map(_envelope, _MESSAGES)),
     _peer_decoder(
         "hello",
-        codec.decode_hello,
-        codec.encode_hello,
-        codec.encode_hello(codec.Hello(cluster_id=b"C" * 16, sender=MemberId(1), incarnation=_SPEAKER)),
+        envelopes.decode_hello,
+        envelopes.encode_hello,
+        envelopes.encode_hello(envelopes.Hello(cluster_id=b"C" * 16, sender=MemberId(1), incarnation=_SPEAKER)),
     ),
     _peer_decoder(
         "genesis",
