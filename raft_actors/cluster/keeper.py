@@ -38,7 +38,7 @@ from raft_actors.core.entries import Configuration, Genesis, Member
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.names import NAMESPACE, keeper_name, peer_name, server_name
 from raft_actors.peer.actor import PeerPlace, RaftPeer, peer_actor_options
-from raft_actors.peer.peer import PeerOptions
+from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.process import log_to_stderr
 
 LOG: Final = logging.getLogger("raft_actors.keeper")

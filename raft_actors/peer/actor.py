@@ -25,7 +25,8 @@ from raft_actors.names import NAMESPACE
 from raft_actors.peer.door import ApplicationDoor
 from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
-from raft_actors.peer.peer import Peer, PeerOptions
+from raft_actors.peer.peer import Peer
+from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.peer.transport import RayTransport
 from raft_actors.process import log_to_stderr, prefer_this_process
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
@@ -186,7 +187,7 @@ def _where() -> dict[str, Any]:
 
 
 class _Node:
-    """What a peer needs of its node (peer.Surroundings)."""
+    """What a peer needs of its node (surroundings.py)."""
 
     def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         self._options = options

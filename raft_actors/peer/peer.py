@@ -1,7 +1,7 @@
 """The life of one member's peer: bring-up, states, bootstrap, failure, kill. A plain class; actor.py shows it to Ray.
 
-Here:   `Peer`, `PeerOptions`, the states and what each answers.
-Never:  Raft (core), threads of a running peer (runtime.py).
+Here:   `Peer`: when its state changes, and what it does for others in each.
+Never:  Raft (core), threads of a running peer (runtime.py), what a peer says of itself (standing.py).
 
     starting -> uninitialised -> running | recovering
         any  -> failed     broken invariant, damage, a dead daemon: says why, answers questions, runs again only when
@@ -19,18 +19,14 @@ import logging
 import random
 import threading
 import time
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from raft_actors.application import exchange
-from raft_actors.application.packing import TEXT_CHARS_MAX
-from raft_actors.codec import CodecError, decode_genesis, encode_genesis
-from raft_actors.config import RaftConfig
+from raft_actors.codec import CodecError, decode_genesis
 from raft_actors.core import State
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import HelloReceived
-from raft_actors.core.types import Incarnation, MemberId, Role
+from raft_actors.core.types import Role
 from raft_actors.envelopes import Hello, decode_hello, encode_hello
 from raft_actors.errors import (
     DaemonFailed,
@@ -42,10 +38,11 @@ from raft_actors.errors import (
     StorageFailed,
 )
 from raft_actors.peer.clock import Clock, MonotonicClock
-from raft_actors.peer.engine import Engine
 from raft_actors.peer.journal import EventJournal
-from raft_actors.peer.links import ApplicationLink, Transport
+from raft_actors.peer.links import ApplicationLink
 from raft_actors.peer.runtime import Runtime
+from raft_actors.peer.standing import PeerState, Standing, status_of_running
+from raft_actors.peer.surroundings import PeerOptions, Surroundings
 from raft_actors.storage.interface import Storage
 
 LOCK_RETRY_S: Final = (0.05, 1.0)
@@ -53,48 +50,6 @@ LOCK_RETRY_S: Final = (0.05, 1.0)
 IO_RETRY_S: Final = (1.0, 60.0)
 """First and longest wait after an I/O error while opening."""
 ASK_TIMEOUT_MS: Final = 1000
-
-
-class PeerState(Enum):
-    """What a peer is up to."""
-
-    STARTING = "starting"
-    UNINITIALISED = "uninitialised"
-    RECOVERING = "recovering"
-    RUNNING = "running"
-    FAILED = "failed"
-    KILLED = "killed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerOptions:
-    """What a peer is created with; the same on every restart."""
-
-    group: str
-    member_id: MemberId
-    config: RaftConfig
-
-
-class Surroundings(Protocol):
-    """What differs between a Ray actor and a test."""
-
-    def open_storage(self) -> Storage:
-        """Open this member's data directory; raises the errors of storage."""
-
-    def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
-        """Reach the other members; each gets `hello` once, when it is first reached."""
-
-    def stopped_reason(self) -> str | None:
-        """What the STOPPED file says, if there is one."""
-
-    def write_stopped(self, reason: str) -> None:
-        """Leave a STOPPED file."""
-
-    def clear_stopped(self) -> None:
-        """Remove it."""
-
-    def end_process(self, why: str) -> None:
-        """End this process at once; it will be started again."""
 
 
 class Peer:
@@ -113,15 +68,11 @@ class Peer:
         self._clock = clock or MonotonicClock()
         self._dice = dice or random.Random()
         self.journal = EventJournal(options.group, options.member_id)
-        self._state = PeerState.STARTING
-        self._error: str | None = None
+        self._standing = Standing(options=options)
         self._failures: list[str] = []
         self._killed: PeerFailed | None = None
-        self._genesis: Genesis | None = None
-        self._incarnation: Incarnation | None = None
         self._storage: Storage | None = None
         self._runtime: Runtime | None = None
-        self._started_s = time.monotonic()
         self._lock = threading.RLock()
         """Guards the life (the fields above), never an operation of the running peer."""
         self._leave = threading.Event()
@@ -166,15 +117,15 @@ class Peer:
                 storage.close()
                 return
             self._storage = storage
-            self._error = None
-            self._incarnation = storage.recovered.incarnation
-            self._genesis = storage.recovered.genesis
+            self._standing.error = None
+            self._standing.incarnation = storage.recovered.incarnation
+            self._standing.genesis = storage.recovered.genesis
             if storage.recovered.torn_bytes:
                 self.journal.note("torn_tail", {"bytes": storage.recovered.torn_bytes})
-            if self._genesis is None:
+            if self._standing.genesis is None:
                 self._enter(PeerState.UNINITIALISED)
             else:
-                self._run(storage, self._genesis)
+                self._run(storage, self._standing.genesis)
 
     def _run(self, storage: Storage, genesis: Genesis) -> None:
         recovered = storage.recovered
@@ -214,25 +165,26 @@ class Peer:
             genesis = decode_genesis(data)
         except CodecError as malformed:
             return f"no genesis record: {malformed}"
+        standing = self._standing
         with self._lock:
-            if self._genesis is not None:
-                same = self._genesis == genesis
+            if standing.genesis is not None:
+                same = standing.genesis == genesis
                 return None if same else f"member {self._options.member_id} belongs to another cluster already"
-            if self._state is not PeerState.UNINITIALISED or self._storage is None or self._incarnation is None:
-                return f"member {self._options.member_id} is {self._state.value}"
+            if standing.state is not PeerState.UNINITIALISED or self._storage is None or standing.incarnation is None:
+                return f"member {self._options.member_id} is {standing.state.value}"
             if self._leave.is_set():
                 return f"member {self._options.member_id} is being killed"
             line = genesis.configuration.find(self._options.member_id)
             if genesis.group != self._options.group or line is None:
                 return f"the record is of group {genesis.group!r} and does not name member {self._options.member_id}"
-            if line.directory_id != self._incarnation.directory_id:
+            if line.directory_id != standing.incarnation.directory_id:
                 return f"the record names another data directory for member {self._options.member_id}"
             try:
                 self._storage.write_genesis(genesis)
             except StorageFailed as failure:
                 self._fail(str(failure), failure)
                 return str(failure)
-            self._genesis = genesis
+            standing.genesis = genesis
             self._run(self._storage, genesis)
             return None
 
@@ -243,9 +195,9 @@ class Peer:
         with self._lock:
             if why not in self._failures:  # a daemon and whoever did its work may say the same
                 self._failures.append(why)
-            if self._state in (PeerState.FAILED, PeerState.KILLED):
+            if self._standing.state in (PeerState.FAILED, PeerState.KILLED):
                 return
-            self._error = why
+            self._standing.error = why
             self._enter(PeerState.FAILED)
             self.journal.note("error", {"why": why}, level=logging.ERROR)
             self._stopping = threading.Thread(
@@ -355,7 +307,8 @@ class Peer:
         """The co-located application attaches (door.Host)."""
         runtime = self._runtime
         if runtime is None:
-            return exchange.NotReady(why=self._why_not_running())
+            with self._lock:
+                return exchange.NotReady(why=self._standing.why_not_running())
         runtime.attach(request, link)
         return None
 
@@ -408,62 +361,24 @@ class Peer:
     def describe(self) -> dict[str, Any]:
         """Who this is and what it holds; answers in every state."""
         with self._lock:
-            return {
-                "group": self._options.group,
-                "member_id": self._options.member_id,
-                "state": self._state.value,
-                "error": self._error,
-                "directory_id": self._incarnation.directory_id if self._incarnation else None,
-                "start_count": self._incarnation.start_count if self._incarnation else 0,
-                "genesis": encode_genesis(self._genesis) if self._genesis else None,
-            }
+            return self._standing.describe()
 
     def status(self) -> dict[str, Any]:
         """One row for `kv.status`; answers in every state."""
-        row = self.describe()
-        row.pop("genesis")
-        row["uptime_s"] = round(time.monotonic() - self._started_s, 1)
+        with self._lock:
+            row = self._standing.status()
         runtime = self._runtime
-        if runtime is not None:
-            row.update(_running_row(runtime.engine))
-            gauges = runtime.gauges()
-            row.update(
-                stall_ms_max=round(gauges.stall_ms_max, 1),
-                calls_open=gauges.calls_open,
-                dropped=gauges.dropped,
-            )
-        return row
+        return row if runtime is None else {**row, **status_of_running(runtime)}
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _enter(self, state: PeerState) -> None:
-        if self._state is not state:
-            self._state = state
+        if self._standing.state is not state:
+            self._standing.state = state
             self.journal.note("state", {"state": state.value})
 
     def _say(self, error: str) -> None:
         with self._lock:
-            changed, self._error = self._error != error, error
+            changed, self._standing.error = self._standing.error != error, error
         if changed:
             self.journal.note("waiting", {"why": error}, level=logging.WARNING)
-
-    def _why_not_running(self) -> str:
-        with self._lock:
-            why = f": {self._error}" if self._error else ""
-            return f"member {self._options.member_id} is {self._state.value}{why}"[:TEXT_CHARS_MAX]
-
-
-def _running_row(engine: Engine) -> dict[str, Any]:
-    """Scalars read without the owner: each is right, together they may be a moment apart."""
-    state = engine.state
-    return {
-        "role": state.role.value,
-        "term": state.current_term,
-        "leader": state.leader_hint,
-        "commit_index": state.commit_index,
-        "last_index": state.log.last.index,
-        "last_applied": engine.feed.applied_index,
-        "log_bytes": engine.log_bytes,
-        "snapshot_index": 0,
-        "application": engine.feed.epoch is not None,
-    }

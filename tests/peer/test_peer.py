@@ -25,7 +25,8 @@ from raft_actors.envelopes import decode_hello
 from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageError, StorageFailed
 from raft_actors.peer import peer as peer_module
 from raft_actors.peer.links import Done, Transport
-from raft_actors.peer.peer import Peer, PeerOptions
+from raft_actors.peer.peer import Peer
+from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.storage.interface import Storage
 from raft_actors.storage.memory import MemoryDisk, MemoryStorage
 from tests.application.builders import EPOCH
@@ -75,7 +76,7 @@ class Unreachable:
 
 
 class Node:
-    """What outlives the process: a disk and a STOPPED file; and what a test wants to go wrong (peer.Surroundings)."""
+    """What outlives the process: a disk and a STOPPED file; and what a test wants to go wrong (surroundings.py)."""
 
     def __init__(self, holding: Genesis | None = None) -> None:
         self.disk = MemoryDisk(directory_id=directory_id(1))

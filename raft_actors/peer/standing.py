@@ -1,0 +1,90 @@
+"""What a peer says of itself: the state of its life and why, who it is, and, while it runs, how far it is.
+
+Here:   `PeerState`, `Standing`, the rows that `describe` and `status` answer.
+Never:  when a state is entered or left (peer.py), locks and threads.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from raft_actors.application.packing import TEXT_CHARS_MAX
+from raft_actors.codec import encode_genesis
+from raft_actors.core.entries import Genesis
+from raft_actors.core.types import Incarnation
+from raft_actors.peer.runtime import Runtime
+from raft_actors.peer.surroundings import PeerOptions
+
+
+class PeerState(Enum):
+    """What a peer is up to."""
+
+    STARTING = "starting"
+    UNINITIALISED = "uninitialised"
+    RECOVERING = "recovering"
+    RUNNING = "running"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """Where one peer stands. Not thread-safe: the peer guards it with its own lock."""
+
+    options: PeerOptions
+    state: PeerState = PeerState.STARTING
+    error: str | None = None
+    """What it waits for, or why it failed."""
+    genesis: Genesis | None = None
+    """None: not read yet, or its directory belongs to no cluster."""
+    incarnation: Incarnation | None = None
+    """None: its directory was not opened yet."""
+    started_s: float = field(default_factory=time.monotonic)
+
+    def describe(self) -> dict[str, Any]:
+        """Who this is and what it holds."""
+        return {**self._who(), "genesis": encode_genesis(self.genesis) if self.genesis else None}
+
+    def status(self) -> dict[str, Any]:
+        """What `kv.status` shows of a peer in any state."""
+        return {**self._who(), "uptime_s": round(time.monotonic() - self.started_s, 1)}
+
+    def why_not_running(self) -> str:
+        """For the application, which asks again."""
+        why = f": {self.error}" if self.error else ""
+        return f"member {self.options.member_id} is {self.state.value}{why}"[:TEXT_CHARS_MAX]
+
+    def _who(self) -> dict[str, Any]:
+        return {
+            "group": self.options.group,
+            "member_id": self.options.member_id,
+            "state": self.state.value,
+            "error": self.error,
+            "directory_id": self.incarnation.directory_id if self.incarnation else None,
+            "start_count": self.incarnation.start_count if self.incarnation else 0,
+        }
+
+
+def status_of_running(runtime: Runtime) -> dict[str, Any]:
+    """What `kv.status` shows of a running peer besides.
+
+    Scalars read without the owner: each is right, together they may be a moment apart.
+    """
+    state, feed, gauges = runtime.engine.state, runtime.engine.feed, runtime.gauges()
+    return {
+        "role": state.role.value,
+        "term": state.current_term,
+        "leader": state.leader_hint,
+        "commit_index": state.commit_index,
+        "last_index": state.log.last.index,
+        "last_applied": feed.applied_index,
+        "log_bytes": runtime.engine.log_bytes,
+        "snapshot_index": 0,
+        "application": feed.epoch is not None,
+        "stall_ms_max": round(gauges.stall_ms_max, 1),
+        "calls_open": gauges.calls_open,
+        "dropped": gauges.dropped,
+    }
