@@ -25,6 +25,7 @@ class Lane:
         self._limits = limits
         self._waiting: OrderedDict[int, Operation] = OrderedDict()
         self._asked: dict[MemberId, OrderedDict[int, Operation]] = {}
+        """Those that are not empty."""
         self._open: dict[MemberId, dict[int, Call]] = {}
         self._probe_at_ms: dict[MemberId, int] = {}
 
@@ -36,7 +37,7 @@ class Lane:
     @property
     def is_waiting(self) -> bool:
         """Whether anything could be sent if there were a slot."""
-        return bool(self._waiting) or any(self._asked.values())
+        return bool(self._waiting or self._asked)
 
     def wait(self, operation: Operation, *, first: bool = False) -> None:
         """For the leader, or for anyone; `first`: it has waited before."""
@@ -52,12 +53,17 @@ class Lane:
     def forget(self, operation: Operation) -> None:
         """It ended: send it no more."""
         self._waiting.pop(operation.number, None)
-        for queue in self._asked.values():
+        for member_id, queue in list(self._asked.items()):
             queue.pop(operation.number, None)
+            self._drop_if_empty(member_id)
+
+    def _drop_if_empty(self, member_id: MemberId) -> None:
+        if not self._asked[member_id]:
+            del self._asked[member_id]
 
     def is_asked(self, member_id: MemberId) -> bool:
         """Whether `ask` put something in this member's queue."""
-        return bool(self._asked.get(member_id))
+        return member_id in self._asked
 
     def take(self, member_id: MemberId, count_max: int, *, asked: bool) -> list[Operation]:
         """The next batch for this member: what it is asked about, or what waits. Those it has already are left out."""
@@ -72,6 +78,8 @@ class Lane:
             del queue[number]
             if not any(call.member_id == member_id and not call.silent for call in operation.open.values()):
                 batch.append(operation)
+        if asked:
+            self._drop_if_empty(member_id)
         return batch
 
     # -- calls --------------------------------------------------------------------------------------------------------

@@ -247,8 +247,10 @@ def note_incarnation(state: State, incarnation: Incarnation, out: list[Effect]) 
     known = state.start_counts.get(directory_id, 0)
     if start_count < known:
         return False
-    listed = any(member.directory_id == directory_id for member in state.configurations.in_force.members)
-    if start_count > known and listed:  # only listed ones, so that strangers cannot grow the table
+    if start_count == known:
+        return True
+    if any(member.directory_id == directory_id for member in state.configurations.in_force.members):
+        # only listed ones, so that strangers cannot grow the table
         state.start_counts[directory_id] = start_count
         if known and state.leading is not None and directory_id in state.leading.progress:
             _forget_progress(state.leading, directory_id)

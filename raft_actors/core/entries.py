@@ -6,7 +6,7 @@ Never:  which configuration is in force (configuration.py), bytes on a disk (raf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
@@ -44,6 +44,8 @@ class Configuration:
     """Who belongs to the group, from the entry that carries it on (dissertation §4.1). Sorted by member id."""
 
     members: tuple[Member, ...]
+    _voters: tuple[Member, ...] = field(init=False, repr=False, compare=False)
+    _voting: frozenset[DirectoryId] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ids = [member.member_id for member in self.members]
@@ -52,14 +54,17 @@ class Configuration:
             raise ValueError(f"members must be sorted by id, each once, got {ids}")
         if len(directories) != len(self.members):
             raise ValueError("two members of a configuration name the same data directory")
+        voters = tuple(member for member in self.members if member.voter)
+        object.__setattr__(self, "_voters", voters)  # asked for with every message, so it is kept
+        object.__setattr__(self, "_voting", frozenset(member.directory_id for member in voters))
 
     def voters(self) -> tuple[Member, ...]:
         """The members whose answers count."""
-        return tuple(member for member in self.members if member.voter)
+        return self._voters
 
     def is_voter(self, directory_id: DirectoryId) -> bool:
         """Whether answers from this directory count."""
-        return any(member.voter and member.directory_id == directory_id for member in self.members)
+        return directory_id in self._voting
 
     def find(self, member_id: MemberId) -> Member | None:
         """The line of this member, or None when it is not listed."""

@@ -6,14 +6,15 @@ Never:  what a leader does with the answer (replication.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from raft_actors.core.effects import CommitAdvanced, DropReason, Effect, Refuse
-from raft_actors.core.entries import Configuration
+from raft_actors.core.entries import Configuration, Entry
 from raft_actors.core.messages import AppendEntries, AppendEntriesReply
 from raft_actors.core.state import State, append_to_log, send_reply, truncate_log
 from raft_actors.core.terms import adopt_term, follow
-from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, RequestId
+from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, RequestId, Term
 
 
 def handle_append_entries(
@@ -72,21 +73,25 @@ def _refusal(state: State, directory: DirectoryId, request: AppendEntries) -> Dr
     if prev.index < 0 or request.leader_commit < 0 or not 0 <= prev.term <= request.term:
         return DropReason.MALFORMED
     line = [prev, *(entry.id for entry in request.entries)]
-    if any(
-        after.index != before.index + 1 or not before.term <= after.term <= request.term
-        for before, after in pairwise(line)
-    ):
+    if request.entries and not _follows(request.entries, line, request.term):
         return DropReason.MALFORMED
-    if any(after.stamp_ms < before.stamp_ms for before, after in pairwise(request.entries)):
-        return DropReason.MALFORMED
-    if any(isinstance(entry.payload, Configuration) and not entry.payload.voters() for entry in request.entries):
-        return DropReason.MALFORMED  # in force, it would leave nobody to count
     if request.term < state.current_term:
         return None
     # A leader knows itself as the leader, so this is for leaders and followers alike (Election Safety, Raft Fig. 3).
     if request.term == state.current_term and state.leader is not None and state.leader.directory_id != directory:
         return DropReason.SECOND_LEADER
     return _conflict_with_committed(state, request, line)
+
+
+def _follows(entries: Sequence[Entry], line: Sequence[EntryId], term: Term) -> bool:
+    """Whether these entries can stand in a log of this term. `line`: their places, behind that of the one before."""
+    for before, after in pairwise(line):
+        if after.index != before.index + 1 or not before.term <= after.term <= term:
+            return False
+    if any(later.stamp_ms < earlier.stamp_ms for earlier, later in pairwise(entries)):
+        return False
+    # A configuration without voters, once in force, would leave nobody to count.
+    return all(not isinstance(entry.payload, Configuration) or entry.payload.voters() for entry in entries)
 
 
 def _conflict_with_committed(state: State, request: AppendEntries, line: list[EntryId]) -> DropReason | None:

@@ -9,8 +9,8 @@ seed is one world.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any, Final, TypeAlias
 
 Act: TypeAlias = Callable[..., object]
@@ -40,12 +40,12 @@ class Timeline:
     def after(self, delay_us: int, process: Process | None, act: Act, *arguments: Any) -> None:
         """`act(*arguments)` happens to the process, `delay_us` from now, if it still lives then."""
         self._count += 1
-        heapq.heappush(self._heap, (self.now_us + delay_us, self._count, process, act, arguments))
+        heappush(self._heap, (self.now_us + delay_us, self._count, process, act, arguments))
 
     def play(self, happenings_max: int) -> bool:
         """One thing after the other happens, until one of them says `halt`. False: none did; so many have happened, or
         nothing ever will."""
-        heap, pop = self._heap, heapq.heappop
+        heap, pop = self._heap, heappop
         self._halted = False
         for _ in range(happenings_max):
             if not heap:
