@@ -12,8 +12,9 @@ that was reached before is not entered again. Without recursion: histories are l
   never. It is tried where nothing else fits, since most that are unknown make the search wide and decide nothing.
 - Writes whose versions were told are tried in the order of their versions: a key's versions rise, so one that was
   passed over has no place any more.
-- A read that fits and changes nothing is taken at once, and nothing else is tried in its place: in any order that
-  works without it here, it can be moved here.
+- A call that fits, changes nothing and never would, given what it was told (a read, a refusal, a delete that found
+  nothing), is taken at once, and nothing else is tried in its place: in any order that works without it here, it can
+  be moved here.
 
 What is judged, and what is not. A history is linearizable exactly if its projection on each key is (Herlihy & Wing),
 as long as each call concerns one key. put_many, get_many and scan concern several: hand in one call per key with the
@@ -29,7 +30,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
-from analysis.history import Call, Found, Op, Outcome, Written
+from analysis.history import Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType
 from analysis.key_model import BEGINNING, KeyModel, State
 
 ROWS_SHOWN: Final = 20
@@ -224,7 +225,7 @@ def _search(calls: Sequence[Call], budget: _Budget) -> bool | None:
     model = KeyModel()
     open_calls = [number for number, call in enumerate(calls) if _is_open(call)]
     events = _Events(calls, [number for number, call in enumerate(calls) if not _is_open(call)])
-    reads = [call.op is Op.GET and isinstance(call.result, Found) for call in calls]
+    harmless = [_is_harmless(call) for call in calls]
     ranks = _ranks(calls)
     ranked = 0
     """Writes with a known version that took effect."""
@@ -263,7 +264,7 @@ def _search(calls: Sequence[Call], budget: _Budget) -> bool | None:
         if after is None:
             continue
         with_it = effects | 1 << number
-        only = reads[number] and after == state
+        only = harmless[number] and after == state
         if not only:
             done = (~with_it & (with_it + 1)).bit_length() - 1  # all calls before this one took effect
             place = (done, with_it >> done, after)
@@ -277,6 +278,13 @@ def _search(calls: Sequence[Call], budget: _Budget) -> bool | None:
         effects, state = with_it, after
         position, next_open = events.following[0], -1
     return True
+
+
+def _is_harmless(call: Call) -> bool:
+    """Whether it changed nothing, as it was told. (Of a delete that was not told what it found that is not known.)"""
+    return call.outcome is Outcome.OK and (
+        isinstance(call.result, Found | Mismatch | WrongType) or call.result == Deleted(found=False)
+    )
 
 
 def _ranks(calls: Sequence[Call]) -> list[int]:

@@ -262,6 +262,14 @@ class TestHowFarItGoes:
         assert verdict.judgement is Judgement.ILLEGAL
         assert verdict.steps <= count * count + 2, "two to the power of forty otherwise"
 
+    def test_refusals_and_empty_deletes_do_not_widen_the_search(self) -> None:
+        count = 40
+        refused = [put(0, 100, f"{number}", if_version=7, result=Mismatch(current=0)) for number in range(count)]
+        nothing = [delete(0, 100, result=Deleted(found=False)) for _ in range(count)]
+        (verdict,) = judge(history(*refused, *nothing, get(101, 102, "", 1)))
+        assert verdict.judgement is Judgement.ILLEGAL
+        assert verdict.steps <= 20 * count, "two to the power of eighty otherwise"
+
     def test_a_search_does_not_recurse(self) -> None:
         puts = [put(2 * number, 2 * number + 1, "a", number + 1) for number in range(3_000)]
         assert judgement(history(*puts)) is Judgement.OK

@@ -37,7 +37,7 @@ def run_unit(unit: int, *, home: str, sleep_s: float = 0.0, misdeeds: tuple[str,
     found = (
         (Finding(rule="odd", text="it was told to", replay=f"unit {unit}"),) if what.get("find") == str(unit) else ()
     )
-    rows = ({"unit": unit, "square": unit**2},) if "rows" in what else ()
+    rows = ({"unit": unit, "square": unit**2, "process": os.getpid()},) if "rows" in what else ()
     return Outcome(done=10, counters={"units": 1, "even": 1 - unit % 2}, findings=found, rows=rows)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from tests.campaigns import Campaign, Options, Report
 from tests.campaigns.campaign import COMPLETE, MINUTES_UP, TOO_MANY_FINDS
 from tests.campaigns.example import run_unit
 from tests.campaigns.outcome import ROOT
+from tests.campaigns.workers import UNITS_PER_PROCESS
 
 pytestmark = pytest.mark.long
 
@@ -77,6 +79,12 @@ class TestACampaignThatEnds:
         shown = capsys.readouterr().out
         assert "things per second" in shown
         assert "even" in shown
+
+    def test_no_process_runs_very_many_units(self, tmp_path: Path) -> None:
+        report = campaign(tmp_path, "rows", units=2 * UNITS_PER_PROCESS + 1)
+        assert report.exit_code == 0
+        by_process = Counter(row["process"] for _, row in report.state.rows)
+        assert sorted(by_process.values()) == [1, UNITS_PER_PROCESS, UNITS_PER_PROCESS]
 
     def test_leaves_one_row_and_no_findings_file_and_no_state(self, tmp_path: Path) -> None:
         campaign(tmp_path)

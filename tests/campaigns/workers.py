@@ -32,12 +32,16 @@ RunUnit: TypeAlias = Callable[[int], Outcome]
 GRACE_S: Final = 5.0
 """What a worker gets to clean up after its watchdog or SIGTERM, before it is killed."""
 
+UNITS_PER_PROCESS: Final = 20
+"""Then a fresh one goes on: each start and stop of tracemalloc leaves something behind in CPython, a kilobyte or some,
+and hundreds of units ran into the limit of their own address space."""
+
 _SPAWN: Final = multiprocessing.get_context("spawn")
 """A fresh interpreter: a fork of a process with threads (a test's watchdog is one) may deadlock."""
 
 
 class Worker:
-    """A process that runs one unit at a time; started when it gets its first, and anew after a death."""
+    """A process that runs one unit at a time; started when it gets its first, and anew after a death or many units."""
 
     def __init__(self, run_unit: RunUnit, *, deadline_s: float, trace: Path) -> None:
         """`trace` is a file of its own, for the watchdog's last words."""
@@ -47,6 +51,7 @@ class Worker:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
         self._began_at = 0.0
+        self._units_begun = 0
         self.unit: int | None = None
         """The unit that it runs now."""
 
@@ -64,8 +69,11 @@ class Worker:
     def begin(self, unit: int) -> None:
         """Run a unit; `connection` tells of its end."""
         assert self.unit is None, f"unit {self.unit} has not ended"
+        if self._process is not None and self._units_begun == UNITS_PER_PROCESS:
+            self.stop()
         if self._process is None:
             self._start()
+        self._units_begun += 1
         self.unit, self._began_at = unit, time.monotonic()
         with suppress(OSError):  # it died while idle: `collect` finds that out
             self.connection.send(unit)
@@ -95,6 +103,7 @@ class Worker:
         self.unit = None
 
     def _start(self) -> None:
+        self._units_begun = 0
         self._trace.write_text("")
         self._connection, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(

@@ -33,8 +33,6 @@ REQUEST, REPLY = Part.REQUEST, Part.REPLY
 OPERATIONS: Final = ("append",) * 9 + ("get",) * 5 + ("put",) * 4 + ("delete",) + ("stale",)
 CONDITIONAL: Final = 0.3
 """Of the puts: only if the key has the version that this client saw last."""
-DELETES_IN_DOUBT_MAX: Final = 3
-"""Of one key, under way or of unknown outcome. They cannot be told apart, so each doubles what the judge has to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +79,7 @@ class ClientProcess(Process):
         self._beginning = False
         options, dice = self.world.options, self.world.dice
         if not self.resting and len(self.under_way) < options.in_parallel:
-            key = f"k{dice.randrange(options.keys)}"
-            op = dice.choice(OPERATIONS)
-            if op == "delete" and self.world.deletes_in_doubt[key] >= DELETES_IN_DOUBT_MAX:
-                op = "put"
+            key, op = self.world.keys.draw(dice), dice.choice(OPERATIONS)
             is_conditional = op == "put" and dice.random() < CONDITIONAL
             if_version = self._versions.get(key, 0) if is_conditional else None
             self.begin(op, key, dice.randint(*options.operation_timeouts_ms), if_version)

@@ -27,12 +27,13 @@ FAULT_US: Final = (10_000, 100_000, 1_000_000, 4_000_000)
 """How long a fault lasts: up to one of these. Some are over before an election, some outlast several."""
 FAULT_EVENTS: Final = (5, 20, 60, 200)
 """Or up to so many events."""
-STRANDED_US: Final = (300_000, 5_000_000)
-"""How long a leader is alone: mostly longer than an election takes."""
-SUCCEEDED_EVENTS: Final = 30
-"""Or up to so many events after another one was elected."""
+STRANDED_TIMEOUTS: Final = (1.0, 5.0)
+"""How long a leader is alone, in longest election timeouts, if nobody is elected in its place."""
+SUCCEEDED_EVENTS: Final = 60
+"""Up to so many events after another one was elected; it takes some 20 until that one has committed something."""
 PATIENCE: Final = 0.8
-"""Of so many faults that would strike while nobody leads, each waits for a leader: else few worlds get far."""
+"""Of so many faults that would strike while nobody leads, or a stranded one does, each waits for the next leader:
+else few worlds get far, and hardly ever have two leaders."""
 NEVER: Final = 1 << 60
 BEFORE_KILL_US: Final = 500_000
 """Until a directory that was damaged is opened again."""
@@ -41,16 +42,16 @@ BEFORE_KILL_US: Final = 500_000
 class Ending:
     """Something that happens once, by the clock or by the count of events."""
 
-    __slots__ = ("_act", "_arguments", "_done")
+    __slots__ = ("_act", "_arguments", "is_over")
 
     def __init__(self, act: Callable[..., object], arguments: tuple[object, ...]) -> None:
         self._act, self._arguments = act, arguments
-        self._done = False
+        self.is_over = False
 
     def happen(self) -> None:
         """Now, unless it has happened."""
-        if not self._done:
-            self._done = True
+        if not self.is_over:
+            self.is_over = True
             self._act(*self._arguments)
 
 
@@ -101,11 +102,15 @@ class Nemesis:
         self._at_event(int(self._dice.expovariate(1 / self._options.fault_every_events)), ending)
 
     def _strike(self) -> None:
-        if self._leader() is None and self._dice.random() < PATIENCE:
+        if self._waits_for_a_leader() and self._dice.random() < PATIENCE:
             self._until_succeeded(self._later)
             return
         self._begin(getattr(self, self._dice.choice(self._options.faults)))
         self._later()
+
+    def _waits_for_a_leader(self) -> bool:
+        """Whether nobody leads, or one that is alone and has no successor yet."""
+        return self._leader() is None or any(not ending.is_over for ending in self._until_another_leads)
 
     def _begin(self, fault: Callable[[], object]) -> None:
         if not self._world.resting:
@@ -163,24 +168,27 @@ class Nemesis:
             self._isolate(leader)
 
     def strand_leader(self) -> None:
-        """The leader and its clients on one side, perhaps with a member that follows it, a majority on the other: what
-        it appends is never committed, and another one is elected without it."""
+        """The leader and some clients on one side, perhaps with a member that follows it, a majority on the other: what
+        it appends is never committed, another one is elected without it, and what it knows grows old."""
         leader = self._leader()
-        if leader is None:
+        if leader is None or len(self._world.members) == 1:
             return
         others = [int(member_id) for member_id in self._world.members if member_id != leader.member_id]
         self._dice.shuffle(others)
         with_it = others[: self._dice.randint(0, max(0, (len(others) - 1) // 2))]
-        clients = [client.name for client in self._world.clients if self._dice.random() < 0.8]
-        stranded: list[Node] = [int(leader.member_id), *with_it, *clients]
+        clients = [client.name for client in self._world.clients]
+        self._dice.shuffle(clients)
+        split = self._dice.randint(1, len(clients) - 1) if len(clients) > 1 else self._dice.randint(0, 1)
+        stranded: list[Node] = [int(leader.member_id), *with_it, *clients[:split]]
         self._note("stranded", ",".join(map(str, stranded)))
-        rest: list[Node] = [member for member in others if member not in with_it]
+        rest: list[Node] = [*(member for member in others if member not in with_it), *clients[split:]]
         rules = self._world.plan.partition(stranded, rest, held=self._holds())
         self._until_succeeded(self._end, rules)
 
     def _until_succeeded(self, act: Callable[..., object], *arguments: object) -> None:
         ending = Ending(act, arguments)
-        self._at_time(self._dice.randint(*STRANDED_US), ending)
+        timeouts = self._dice.uniform(*STRANDED_TIMEOUTS)
+        self._at_time(int(timeouts * self._options.config.election_timeout_ms_max * 1000), ending)
         self._until_another_leads.append(ending)
 
     def leave_behind(self) -> None:

@@ -186,7 +186,7 @@ def _draw_config(dice: random.Random, *, slow: bool) -> RaftConfig:
         heartbeat_interval_ms=heartbeat_ms,
         election_timeout_ms_min=election_ms,
         election_timeout_ms_max=election_ms * dice.choice((3, 4)) // 2,
-        check_quorum_ms=election_ms * dice.choice((1, 2)),
+        check_quorum_ms=election_ms * dice.choice((1, 2, 4)),
         rpc_deadline_ms=dice.choice((300, 1000)) if slow else dice.choice((100, 300, 1000)),
         calls_in_flight_max=in_flight + dice.choice((0, 1, 3)),
         appends_in_flight_max=in_flight,

@@ -10,8 +10,7 @@ the same time happens in the order in which it was scheduled. So a failure is re
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
@@ -27,6 +26,7 @@ from tests.rig.disks import GROUP, Disks, FaultyDisks, MemoryDisks
 from tests.sim.checks import Checks, Violation
 from tests.sim.client import ClientProcess, Wanted, request_of
 from tests.sim.disks import Disk
+from tests.sim.keys import Keys
 from tests.sim.member import Member
 from tests.sim.nemesis import NEVER, Nemesis
 from tests.sim.network import Network
@@ -101,8 +101,7 @@ class World:
         self._operations = 0
         self._client_count = 0
         self._outcomes: dict[int, Outcome] = {}
-        self.deletes_in_doubt: Counter[str] = Counter()
-        """By key: those under way or of unknown outcome."""
+        self.keys = Keys(self.options.keys)
         disks: Disks = (
             FaultyDisks(segment_bytes_max=self.options.segment_bytes_max) if self.options.files else MemoryDisks()
         )
@@ -204,10 +203,10 @@ class World:
         follower has beyond it is overwritten by the next entry.
         """
         self._until(self._lacking_leader)
-        self._demand("put")
+        self._demand("put", self.keys.in_use)
         self._until(self._lacking_rest)
         self.checks.at_rest(self._whole_members())
-        self._demand("get")
+        self._demand("get", [*self.keys.in_use, *self.keys.given_up])
 
     def _until(self, lacking: Lack) -> None:
         """Let time pass until nothing is lacking."""
@@ -257,11 +256,11 @@ class World:
     def _whole_members(self) -> list[Member]:
         return [member for member in self.members.values() if member.member_id not in self.lost]
 
-    def _demand(self, op: str) -> None:
-        """An operation on every key has to succeed; a client's session may have been dropped meanwhile, so it may try
-        again."""
+    def _demand(self, op: str, keys: Sequence[str]) -> None:
+        """An operation on each of these keys has to succeed; a client's session may have been dropped meanwhile, so it
+        may try again."""
         client = self.clients[0]
-        asked = {f"k{number}": 0 for number in range(self.options.keys)}
+        asked = dict.fromkeys(keys, 0)
 
         def lacking() -> str | None:
             lack = None
@@ -320,8 +319,7 @@ class World:
     def operation_invoked(self, client: ClientProcess, number: int, wanted: Wanted) -> None:
         """A user asks."""
         self.tell(client.name, f"{wanted.op} {wanted.key} {wanted.value or ''}begins ({number})")
-        if wanted.op == "delete":
-            self.deletes_in_doubt[wanted.key] += 1
+        self.keys.asked(wanted.key, is_delete=wanted.op == "delete")
         if wanted.op != "stale":
             self.checks.clients.invoked(
                 number,
@@ -350,7 +348,7 @@ class World:
         if isinstance(result, Mismatch):
             self.watch.count("conditional put refused")
         if wanted.op == "delete" and outcome is not Outcome.UNKNOWN:
-            self.deletes_in_doubt[wanted.key] -= 1
+            self.keys.delete_ended(wanted.key)
         if wanted.op != "stale":
             self.checks.clients.ended(
                 number,

@@ -112,14 +112,17 @@ class Clients:
         return verdicts
 
     def _as_known(self, call: Call, end: int) -> Call | None:
-        """The call, with what the machines know of its outcome; None: it never happened."""
+        """The call, with what the machines know of its outcome; None: it never happened, or was refused."""
         command = self._unheard.get(call.op_id)
         if command is None:
             return call
         result = self._machines.result_of(command)
         if result is None:
             return None
-        return replace(call, outcome=Outcome.OK, result=written(result), returned=end)
+        happened = written(result)
+        if isinstance(happened, Mismatch):
+            return None
+        return replace(call, outcome=Outcome.OK, result=happened, returned=end)
 
     def _note(self, op_id: int, asked: _Asked, at: int | None, outcome: Outcome, result: Result | None) -> None:
         if outcome is Outcome.UNKNOWN and asked.command is not None:
