@@ -64,7 +64,7 @@ class WatchedEngine(Engine):
         if type(event) is ReplyReceived:
             observed = self._world.watch.before_reply(self.state, event)
             Engine.handle(self, event)
-            self._world.watch.after_reply(self._process.member, self.state, event, observed)
+            self._world.watch.after_reply(self.state, event, observed)
         else:
             Engine.handle(self, event)
         self._world.after_event(self._process, event)
@@ -353,7 +353,7 @@ class PeerProcess(Process):
     def note(self, kind: str, details: dict[str, object]) -> None:
         world = self.member.world
         if kind == "role":
-            self.member.world.watch.role_changed(self.member, self._engine, details)
+            self.member.world.watch.role_changed(self.member, details)
             world.tell(self.name, f"{details['role']} term={details['term']} ({details['why']})")
             if details["role"] == "leader":
                 world.nemesis.leader_elected()

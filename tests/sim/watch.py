@@ -22,8 +22,7 @@ from raft_actors.core.messages import (
     RequestVoteReply,
 )
 from raft_actors.core.state import State
-from raft_actors.core.types import EntryId, LogIndex, Term
-from raft_actors.peer.engine import Engine
+from raft_actors.core.types import EntryId, LogIndex, Role, Term
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
@@ -72,7 +71,7 @@ class Watch:
         progress = None if state.leading is None else state.leading.progress.get(event.envelope.directory_id)
         return state.current_term, None if progress is None else progress.next_index
 
-    def after_reply(self, _member: Member, state: State, event: ReplyReceived, observed: Observed) -> None:
+    def after_reply(self, state: State, event: ReplyReceived, observed: Observed) -> None:
         """What it changed, or did not."""
         term_before, next_before = observed
         envelope = event.envelope
@@ -132,12 +131,15 @@ class Watch:
         """Several reads of one server were confirmed by one round."""
         self.count("read shared a round")
 
-    def role_changed(self, _member: Member, _engine: Engine | None, details: dict[str, Any]) -> None:
+    def role_changed(self, member: Member, details: dict[str, Any]) -> None:
         """A peer takes a role."""
         if _CHECK_QUORUM in str(details["why"]):
             self.count("leader stepped down by check quorum")
         elif details["role"] == "leader":
             self.count("leaders elected")
+            engines = [other.engine for other in member.world.members.values() if other is not member]
+            if any(engine is not None and engine.state.role is Role.LEADER for engine in engines):
+                self.count("leaders elected beside another one")
 
     def command_answered(self, ran_at: int | None, answered_at: int) -> None:
         """A client's command was answered by the entry at `answered_at`; the machine ran it at `ran_at`."""
