@@ -9,7 +9,7 @@ import pytest
 
 from tests.campaigns.outcome import ROOT
 from tests.storage.campaigns.found import Found
-from tests.storage.campaigns.memory import measured
+from tests.storage.campaigns.memory import measured, tracing
 
 MIB = 1 << 20
 
@@ -19,6 +19,13 @@ class TestMemory:
         with pytest.raises(Found, match="too much memory"):
             measured(lambda: len(bytearray(65 * MIB)), True)
         assert measured(lambda: len(bytearray(60 * MIB)), True) == 60 * MIB
+
+    def test_what_was_there_before_does_not_count_while_tracing_goes_on(self) -> None:
+        with tracing():
+            kept = bytearray(60 * MIB)
+            assert measured(lambda: len(bytearray(60 * MIB)), True) == len(kept)
+            with pytest.raises(Found, match="too much memory"):
+                measured(lambda: len(bytearray(65 * MIB)), True)
 
     def test_a_process_of_a_campaign_gets_no_more_than_its_address_space(self) -> None:
         script = (
