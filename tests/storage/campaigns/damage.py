@@ -33,7 +33,7 @@ from raft_actors.storage.records import MARK_PREFIXES, decode_segment_header, re
 from raft_actors.storage.wal import FileStorage
 from tests.campaigns import Finding, Outcome
 from tests.storage.campaigns.found import Found, expect, trace
-from tests.storage.campaigns.memory import measured
+from tests.storage.campaigns.memory import measured, tracing
 from tests.storage.campaigns.oracle import Model
 from tests.storage.campaigns.workload import draw_group, open_storage
 from tests.storage.faulty_files import SECTOR_BYTES, FaultyFiles
@@ -296,12 +296,17 @@ def _plan(seed: int) -> tuple[tuple[bool, Case], ...]:
 def run_unit(unit: int) -> Outcome:
     """Every `UNITS_PER_LOG`th case of the log with seed `unit // UNITS_PER_LOG`."""
     seed, first = divmod(unit, UNITS_PER_LOG)
-    tally: Counter[str] = Counter()
     mine = _plan(seed)[first::UNITS_PER_LOG]
     if first == 0:
         marked_log = make(seed, marked=True)
         pieces = whole_pieces(marked_log, [*log_names(marked_log.files), IDENTITY])
         mine = (*((True, case) for case in pieces), *mine)
+    with tracing():  # not before: the plan is nearly a million objects
+        return _run_cases(unit, seed, mine)
+
+
+def _run_cases(unit: int, seed: int, mine: Sequence[tuple[bool, Case]]) -> Outcome:
+    tally: Counter[str] = Counter()
     replay = f"python -m tests.storage.campaigns k6 --first {unit} --count 1"
     for number, (marked, case) in enumerate(mine, 1):
         where = f"log {seed}, {'marked' if marked else 'not marked'}: {case.kind} in {case.name} at {case.spans}"

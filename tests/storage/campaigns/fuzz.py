@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 from tests.campaigns import Finding, Outcome
 from tests.storage.campaigns.decoders import DECODERS
 from tests.storage.campaigns.found import Found, expect, trace
-from tests.storage.campaigns.memory import measured
+from tests.storage.campaigns.memory import measured, tracing
 from tests.storage.campaigns.target import Decoder
 
 INPUTS_PER_UNIT: Final = 2_000
@@ -179,6 +179,7 @@ def _shown(data: bytes) -> str:
 # -- a unit -------------------------------------------------------------------------------------------------------
 
 
+@tracing()
 def run_unit(unit: int, *, inputs: int = INPUTS_PER_UNIT) -> Outcome:
     """The good inputs as they are, then `inputs` changed ones, from the dice of this unit."""
     dice = random.Random(unit)

@@ -7,13 +7,12 @@ Never:  what a unit does (crashes.py, damage.py, failures.py, fuzz.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 from tests.campaigns import Outcome
 from tests.storage.campaigns import crashes, damage, failures
-from tests.storage.campaigns.memory import limit_address_space, tracing
+from tests.storage.campaigns.memory import limit_address_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +27,6 @@ class Kind:
     """At least, or about; for the time that is left."""
     must_be_seen: tuple[str, ...]
     """By a run of at least that many units."""
-    measures_all: bool = False
-    """It takes the memory of every case, not of some."""
 
 
 def _fuzz(unit: int) -> Outcome:
@@ -55,7 +52,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "k6": Kind(
         run_unit=damage.run_unit,
         noun="changes",
-        measures_all=True,
         units=damage.UNITS_PER_LOG,
         items_per_unit=1_300,
         must_be_seen=(
@@ -86,7 +82,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "k16": Kind(
         run_unit=_fuzz,
         noun="inputs",
-        measures_all=True,
         units=500,
         items_per_unit=2_000,
         must_be_seen=("refused", "accepted", "accepted, the same bytes", "accepted, survives the way"),
@@ -97,5 +92,4 @@ KINDS: Final[Mapping[str, Kind]] = {
 def run_unit(unit: int, *, kind: str, first: int) -> Outcome:
     """In a worker: unit `first + unit` of a campaign, and not more memory than it may take."""
     limit_address_space()
-    with tracing() if KINDS[kind].measures_all else nullcontext():
-        return KINDS[kind].run_unit(first + unit)
+    return KINDS[kind].run_unit(first + unit)
