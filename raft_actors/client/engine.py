@@ -146,19 +146,26 @@ class Engine:
     def _send_next(self, lane: Lane, now_ms: int, calls: list[Call]) -> bool:
         """One batch of what waits; False: nothing can be sent now."""
         scouting = lane.kind is not Kind.STALE and self._route.leader is None
-        member_id = self._route.leader
         if scouting or lane.kind is Kind.STALE:
-            member_id = self._route.next_member(now_ms)
-        if member_id is None:
-            return False
-        has_slot = lane.has_slot(member_id, now_ms)
-        if scouting:
+            member_id = self._next_with_slot(lane, now_ms)
+        else:
+            leader = self._route.leader
+            member_id = leader if leader is not None and lane.has_slot(leader, now_ms) else None
+        if scouting and self._route.members:
             lane.backoff.grow(now_ms)  # until the scouts are back, or the next server's turn
-        if not has_slot:
+        if member_id is None:
             return False
         return self._send(
             lane, member_id, self._limits.scouts_max if scouting else self._limits.batch_count_max, now_ms, calls
         )
+
+    def _next_with_slot(self, lane: Lane, now_ms: int) -> MemberId | None:
+        """The next server in turn that can be asked; None: none can. Nobody comes back just to try the one after."""
+        for _ in self._route.members:
+            member_id = self._route.next_member(now_ms)
+            if member_id is not None and lane.has_slot(member_id, now_ms):
+                return member_id
+        return None
 
     def _send(
         self, lane: Lane, member_id: MemberId, count_max: int, now_ms: int, calls: list[Call], *, asked: bool = False

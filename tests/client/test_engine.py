@@ -193,8 +193,30 @@ class TestTheLeader:
         rig.pump()
         assert [rig.result(number) for number in numbers] == [b"?:"] * 3
 
+    def test_stale_reads_do_not_wait_for_a_server_whose_turn_it_is_and_that_has_no_slot(self) -> None:
+        rig = Rig(limits=ClientLimits(calls_in_flight_max=1))
+        rig.stale()
+        rig.fate = lambda call: "hold" if call.member_id == rig.calls[0].member_id else "deliver"
+        rig.pump()
+        for _ in range(4):  # of three servers one is silent: each turn comes twice
+            number = rig.stale()
+            rig.pump()
+            assert rig.result(number) == b"?:"
+
 
 class TestPatience:
+    def test_while_answers_are_awaited_nobody_looks_before_patience_ends(self) -> None:
+        rig = Rig(limits=ClientLimits(calls_in_flight_max=1)).connected()
+        rig.fate = lambda call: "hold"
+        rig.submit()
+        rig.pump()
+        number = rig.submit()  # no slot: it waits for the first one's answer
+        rig.pump()
+        assert rig.engine.next_tick_ms(rig.now_ms) == rig.now_ms + rig.limits.attempt_ms
+        rig.fate = lambda call: "deliver"
+        rig.deliver_held()
+        assert rig.result(number) == b"3"
+
     def test_after_400_ms_of_silence_all_servers_are_asked_each_with_an_attempt_of_its_own(self) -> None:
         rig = Rig().connected()
         rig.fate = lambda call: "hold"
