@@ -131,14 +131,13 @@ class Engine:
         self._looked_ms = now_ms
         calls: list[Call] = []
         for lane in self._lanes.values():
-            if not lane.is_waiting:
+            first = lane.first
+            if first is None or (lane.kind is Kind.COMMAND and not self._session_is_ready(first, now_ms)):
                 continue
             for member_id in self._route.members:
                 while lane.is_asked(member_id) and lane.has_slot(member_id, now_ms):
                     self._send(lane, member_id, self._limits.batch_count_max, now_ms, calls, asked=True)
             while lane.first_waiting is not None and now_ms >= lane.backoff.until_ms:
-                if lane.kind is Kind.COMMAND and not self._session_is_ready(lane.first_waiting, now_ms):
-                    break
                 if not self._send_next(lane, now_ms, calls):
                     break
         return calls
@@ -212,7 +211,7 @@ class Engine:
         return True
 
     def _session_is_ready(self, waiting: Operation, now_ms: int) -> bool:
-        """Whether commands can be sent. A session needs an applied index first, which costs one read.
+        """Whether commands can be sent, to whomever. A session needs an applied index first, which costs one read.
 
         The read goes to the leader, so the index is fresh, and the first command need not look for the leader: were it
         refused and tried again, an expired session could not be told from a lost answer.

@@ -35,6 +35,14 @@ class Lane:
         return next(iter(self._waiting.values()), None)
 
     @property
+    def first(self) -> Operation | None:
+        """Any operation that could be sent if there were a slot; the one that is next, if that waits for anyone."""
+        for queue in (self._waiting, *self._asked.values()):
+            for operation in queue.values():
+                return operation
+        return None
+
+    @property
     def is_waiting(self) -> bool:
         """Whether anything could be sent if there were a slot."""
         return bool(self._waiting or self._asked)

@@ -73,6 +73,23 @@ class TestFirstContact:
         assert len(rig.calls) == calls
         assert rig.engine.next_tick_ms(rig.now_ms) is None
 
+    def test_no_command_is_sent_under_a_session_without_one_whoever_is_asked(self) -> None:
+        """A session that was idle is replaced; what everyone was to be asked about waits until the new one is open."""
+        rig = Rig(limits=ClientLimits(calls_in_flight_max=1, session_idle_ms=2_000)).connected()
+        rig.fate = lambda call: "hold"
+        rig.submit(timeout_ms=100)  # ends without an answer; its call keeps the leader's slot
+        rig.pass_time(2_500)
+        number = rig.submit()
+        rig.engine._lanes[Kind.COMMAND].ask(rig.engine._operations[number], rig.held[0].member_id)
+        rig.pump()
+        rig.carry(rig.held.pop(0), "deliver")
+        rig.pump()
+        assert [call.kind for call in rig.held] == [Kind.READ], "the first contact"
+        rig.fate = lambda call: "deliver"
+        rig.deliver_held()
+        rig.pass_time(500)
+        assert rig.result(number) == b"3"
+
 
 class TestBatches:
     def test_what_waits_goes_in_one_call(self) -> None:
