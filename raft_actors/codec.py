@@ -73,7 +73,7 @@ def encode_entry(entry: Entry) -> bytes:
     if type(payload) is Command:
         kind, data = _COMMAND, payload.data
     elif type(payload) is Configuration:
-        kind, data = _CONFIGURATION, _encode_configuration(payload)
+        kind, data = _CONFIGURATION, encode_configuration(payload)
     else:
         kind, data = _NOOP, b""
     at = entry.id
@@ -115,12 +115,20 @@ def read_entry(data: bytes, at: int, end: int) -> tuple[Entry, int]:
     return Entry(id=EntryId(term, index), payload=payload, stamp_ms=stamp_ms), body + length
 
 
-def _encode_configuration(configuration: Configuration) -> bytes:
+def encode_configuration(configuration: Configuration) -> bytes:
+    """A count, and a line for each member."""
     parts = [_COUNT.pack(len(configuration.members))]
     for member in configuration.members:
         assert len(member.directory_id) == DIRECTORY_ID_BYTES, f"directory id of {len(member.directory_id)} bytes"
         parts.append(_MEMBER.pack(member.member_id, member.directory_id, member.voter))
     return b"".join(parts)
+
+
+def decode_configuration(data: bytes) -> Configuration:
+    """The reverse of `encode_configuration`. Raises `CodecError`."""
+    configuration, end = _read_configuration(data, 0, len(data))
+    require_end(end, len(data))
+    return configuration
 
 
 def _read_configuration(data: bytes, at: int, end: int) -> tuple[Configuration, int]:
@@ -154,7 +162,7 @@ def cluster_id_of(group: str, members: Iterable[Member], settings: bytes) -> byt
     """
     name = group.encode()
     configuration = Configuration(members=tuple(sorted(members, key=lambda member: member.member_id)))
-    parts = (_LENGTH.pack(len(name)), name, _encode_configuration(configuration), settings)
+    parts = (_LENGTH.pack(len(name)), name, encode_configuration(configuration), settings)
     return blake2b(b"".join(parts), digest_size=CLUSTER_ID_BYTES, person=b"raft-actors 1").digest()
 
 
@@ -168,7 +176,7 @@ def encode_genesis(genesis: Genesis) -> bytes:
             genesis.cluster_id,
             _LENGTH.pack(len(name)),
             name,
-            _encode_configuration(genesis.configuration),
+            encode_configuration(genesis.configuration),
             _LENGTH.pack(len(genesis.settings)),
             genesis.settings,
         )

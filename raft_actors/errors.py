@@ -119,6 +119,14 @@ class LogDamaged(StorageError):
     """Acknowledged data in the log is damaged; says file, offset and index."""
 
 
+class SnapshotDamaged(StorageError):
+    """A snapshot file is damaged or gone; says file, offset and why. An older one, or another member, has the state."""
+
+
+class SnapshotFailed(StorageError):
+    """A snapshot could not be written; the state before is as it was, and the next attempt begins anew."""
+
+
 class MemberStopped(StorageError):
     """A STOPPED file says that this member failed before and waits for `raft-kv restart-member`."""
 

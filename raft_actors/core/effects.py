@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from raft_actors.core.entries import Entry
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, Role, RpcId, Term, WriteSeq
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, RequestId, Role, RpcId, Term, WriteSeq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,13 @@ class Truncate:
     """All entries from `from_index` on are forgotten."""
 
     from_index: LogIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """The whole log is forgotten, and goes on behind `base`, the last entry of a durable snapshot (Raft §7)."""
+
+    base: EntryId
 
 
 Record: TypeAlias = HardState | Append | Truncate

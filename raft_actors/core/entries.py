@@ -1,6 +1,6 @@
-"""What a log holds: entries and their payloads, and the genesis that stands before the first of them.
+"""What a log holds: entries and their payloads, the genesis before the first of them, and what a snapshot stands for.
 
-Here:   `Entry`, the three payloads, the configuration as data, `Genesis`.
+Here:   `Entry`, the three payloads, the configuration as data, `Genesis`, `SnapshotMeta`.
 Never:  which configuration is in force (configuration.py), bytes on a disk (raft_actors/codec.py).
 """
 
@@ -119,3 +119,24 @@ class Genesis:
     configuration: Configuration
     settings: bytes
     """What the state machine was created with (limits, machine version); opaque to Raft, replicated like an entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotMeta:
+    """What a snapshot stands for: all entries up to and with `last` (Raft §7, Fig. 13; dissertation §5.1).
+
+    The state itself is the application's. All of it was committed when the snapshot was taken.
+    """
+
+    last: EntryId
+    """lastIncludedTerm and lastIncludedIndex of the paper; the index is above 0."""
+    stamp_ms: int
+    """Log-carried time of that entry."""
+    configuration_id: EntryId
+    """The newest configuration entry that is covered; the genesis when there was none."""
+    configuration: Configuration
+    """What that entry says: in force at `last`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.configuration_id.index <= self.last.index or self.last.index == 0:
+            raise ValueError(f"a snapshot up to {self.last} with the configuration of {self.configuration_id}")

@@ -38,6 +38,9 @@ IDENTITY: Final = "IDENTITY"
 LOCK: Final = "LOCK"
 STOPPED: Final = "STOPPED"
 SEGMENT_SUFFIX: Final = ".seg"
+SNAPSHOT_SUFFIX: Final = ".snap"
+UNFINISHED_SUFFIX: Final = ".new"
+"""Of a file on its way; it counts for nothing."""
 
 _IDENTITY_BYTES_MAX: Final = 1024
 _LOCK_BYTES: Final = 128
@@ -106,10 +109,10 @@ def open_data_directory(
             read_identity(files, descriptor, path, group, member_id)  # a foreign directory is not even locked
             held.append(lock := _lock(files, descriptor, path, f"member {member_id} of group {group}"))
             identity = read_identity(files, descriptor, path, group, member_id)
-            if not any(name.endswith(SEGMENT_SUFFIX) for name in files.list_names(descriptor)):
+            if not any(name.endswith((SEGMENT_SUFFIX, SNAPSHOT_SUFFIX)) for name in files.list_names(descriptor)):
                 identity = _write_identity(files, descriptor, path, identity or _draw_identity(files, group, member_id))
             elif identity is None:
-                raise _identity_damaged(path, "missing beside log files; put it back")
+                raise _identity_damaged(path, "missing beside files of a log; put it back")
         except BaseException:
             for each in reversed(held):
                 files.close(each)
@@ -296,7 +299,7 @@ def _read_small(files: Files, directory: int, path: str, name: str, size_max: in
 
 def _replace_file(files: Files, directory: int, path: str, name: str, content: bytes) -> None:
     """Written aside, synced, renamed, the name synced: after a crash the file is the old one or the new one, whole."""
-    aside = name + ".new"
+    aside = name + UNFINISHED_SUFFIX
     with suppress(FileNotFoundError):
         files.unlink(directory, aside)
     descriptor = _open_file(files, directory, path, aside, CREATE_NEW)

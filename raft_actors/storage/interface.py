@@ -1,6 +1,6 @@
 """What a peer may rely on from its disk, in prose and as a protocol.
 
-Here:   `Storage`, `Recovered`, and the promises between them.
+Here:   `Storage`, `Recovered`, the two ends of a snapshot, and the promises between them.
 Never:  how the promises are kept (wal.py), who leads and why (core).
 
 The promises (tests/storage/contract.py holds every implementation to them):
@@ -11,19 +11,25 @@ The promises (tests/storage/contract.py holds every implementation to them):
    there as a whole or not at all. If it raises, nothing is promised any more and every later call raises too.
 3. Recovery returns exactly what was written and synced, or a prefix of the groups that were not; or it raises
    `LogDamaged`. It never returns changed data, and it never drops a group that a synced mark says was synced.
+   It joins the log to the newest good snapshot, as ADR 10 says: a log that ends below it, or differs there, is reset.
 4. `mark_synced` makes durable that the last group was synced. Calling it twice writes once.
-5. `close` releases the lock and may be called again.
+5. When `SnapshotWriter.commit` returned the snapshot is durable and whole; before, and when it raised, it is not there
+   or whole. `compact` forgets nothing but what a durable snapshot covers.
+6. `close` releases the lock and may be called again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from raft_actors.core.effects import HardState, Record
-from raft_actors.core.entries import Entry, Genesis
-from raft_actors.core.types import Incarnation, MemberId
+from raft_actors.core.effects import HardState, Record, Reset
+from raft_actors.core.entries import Entry, Genesis, SnapshotMeta
+from raft_actors.core.types import EntryId, Incarnation, LogIndex, MemberId
+
+CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Longest piece of a snapshot that is written and synced at once. DESIGN 6: the log's syncs take 6 ms beside those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +41,49 @@ class Recovered:
     genesis: Genesis | None
     """None: an empty directory, the peer is `uninitialised`."""
     hard_state: HardState
+    base: EntryId
+    """The entry before the first one in `entries`: the genesis, or one that `snapshot` covers."""
     entries: tuple[Entry, ...]
-    """The whole log, consecutive from index 1."""
+    """The log, consecutive from `base` on."""
+    snapshot: SnapshotMeta | None
+    """The newest snapshot that is whole. The log holds its last entry, or begins there."""
     torn_bytes: int
     """Bytes of an unacknowledged tail that were dropped; 0 after a clean end."""
+    damaged_snapshots: tuple[str, ...]
+    """What is wrong with newer snapshots, a sentence for each; the log was enough without them."""
+
+
+class SnapshotSink(Protocol):
+    """A snapshot that is being written."""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """The next bytes of the state, 1 to 4 MiB. Raises `SnapshotFailed`."""
+        ...
+
+    def commit(self) -> None:
+        """Make it durable and the newest one. Raises `SnapshotFailed`."""
+        ...
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Safe to call again, and after everything else."""
+        ...
+
+
+class SnapshotSource(Protocol):
+    """A snapshot that is being read; later ones do not disturb it."""
+
+    @property
+    def meta(self) -> SnapshotMeta:
+        """What it stands for."""
+        ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """The state, in the pieces in which it was written. Raises `SnapshotDamaged`, or OSError from the disk."""
+        ...
+
+    def close(self) -> None:
+        """Once, when nobody reads any more."""
+        ...
 
 
 class Storage(Protocol):
@@ -58,12 +103,24 @@ class Storage(Protocol):
         """Make the genesis durable, once per directory. A second, different one is an AssertionError."""
         ...
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record | Reset]) -> None:
         """Make one write group durable. Raises `StorageFailed`; never returns before the sync did."""
         ...
 
     def mark_synced(self) -> None:
         """Make durable that the last group was synced, unless that is known already. Raises `StorageFailed`."""
+        ...
+
+    def begin_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        """Begin a snapshot newer than all others, in any thread, one at a time. Raises `SnapshotFailed`."""
+        ...
+
+    def open_snapshot(self, index: LogIndex) -> SnapshotSource:
+        """Read the snapshot of this index, in any thread. Raises `SnapshotDamaged`, also when it is gone."""
+        ...
+
+    def compact(self, to: LogIndex) -> None:
+        """Forget entries up to and with `to`, the index of a durable snapshot, and the snapshots before that one."""
         ...
 
     def close(self) -> None:

@@ -1,20 +1,35 @@
 """The verified fake: a storage without a disk, for tests and simulated worlds.
 
-Here:   `MemoryDisk`, which outlives a crash, and `MemoryStorage`, which does not.
+Here:   `MemoryDisk`, which outlives a crash, and `MemoryStorage`, which does not; its snapshots.
 Never:  bytes and torn writes; those are shown by the files themselves on a faulty file system (tests/storage).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from raft_actors.core.effects import Append, Record, Truncate
-from raft_actors.core.entries import Genesis
-from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, Incarnation, MemberId
-from raft_actors.errors import DirectoryLocked, ForeignDirectory, StorageFailed
+from raft_actors.core.effects import Append, Record, Reset, Truncate
+from raft_actors.core.entries import Genesis, SnapshotMeta
+from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, Incarnation, LogIndex, MemberId
+from raft_actors.errors import DirectoryLocked, ForeignDirectory, SnapshotDamaged, SnapshotFailed, StorageFailed
 from raft_actors.storage.image import ImpossibleRecord, LogImage, LogRecord
-from raft_actors.storage.interface import Recovered
+from raft_actors.storage.interface import CHUNK_BYTES_MAX, Recovered
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySnapshot:
+    """A snapshot that is durable; what reads it, too."""
+
+    meta: SnapshotMeta
+    pieces: tuple[bytes, ...]
+
+    def chunks(self) -> Iterator[bytes]:
+        """As the protocol says."""
+        return iter(self.pieces)
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 @dataclass(slots=True)
@@ -25,7 +40,11 @@ class MemoryDisk:
     owner: tuple[str, MemberId] | None = None
     """Group and member of the first open."""
     start_count: int = 0
+    compacted: LogImage = field(default_factory=LogImage)
+    """What all groups before `groups` add up to, without what compaction forgot."""
     groups: list[tuple[LogRecord, ...]] = field(default_factory=list)
+    snapshots: dict[LogIndex, MemorySnapshot] = field(default_factory=dict)
+    """Those that are durable, rising."""
     holder: MemoryStorage | None = None
     """Who has it open."""
     broken: bool = False
@@ -41,12 +60,16 @@ class MemoryStorage:
     def __init__(self, disk: MemoryDisk) -> None:
         """Take over a disk that nobody holds; use `open`."""
         self._disk = disk
-        self._image = LogImage()
+        self._image = self._read()
         self._closed = False
         self._failure: str | None = None
-        for group in disk.groups:
-            for record in group:
-                self._image.apply(record)
+        self._writer: MemorySnapshotSink | None = None
+        newest = max(disk.snapshots.values(), key=lambda each: each.meta.last.index, default=None)
+        snapshot = None if newest is None else newest.meta
+        reset = self._image.reset_to(snapshot)
+        if reset is not None:
+            self._image.apply(reset)
+            disk.groups.append((reset,))
         self._log_bytes = self._entry_bytes()
         disk.start_count += 1
         disk.holder = self
@@ -54,8 +77,11 @@ class MemoryStorage:
             incarnation=Incarnation(directory_id=disk.directory_id, start_count=disk.start_count),
             genesis=self._image.genesis,
             hard_state=self._image.hard_state,
+            base=self._image.base,
             entries=tuple(self._image.entries),
+            snapshot=snapshot,
             torn_bytes=0,
+            damaged_snapshots=(),
         )
 
     @classmethod
@@ -90,7 +116,7 @@ class MemoryStorage:
         if self._image.genesis != genesis:
             self._write_group((genesis,))
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record | Reset]) -> None:
         """As the protocol says."""
         self._require_usable()
         assert records, "a write group of nothing: the caller should have skipped it"
@@ -100,9 +126,49 @@ class MemoryStorage:
         """Nothing to do: what was written is durable here."""
         self._require_usable()
 
+    def begin_snapshot(self, meta: SnapshotMeta) -> MemorySnapshotSink:
+        """As the protocol says."""
+        assert self._image.genesis is not None, "a member without a genesis has no state to take a snapshot of"
+        assert self._writer is None or not self._writer.is_open, "the snapshot before is still being written"
+        assert all(meta.last.index > index for index in self._disk.snapshots), (
+            "an older snapshot than one that is there"
+        )
+        if self._disk.broken:
+            raise SnapshotFailed("the disk is broken; mend it, it is tried again")
+        self._writer = MemorySnapshotSink(self._disk, meta)
+        return self._writer
+
+    def open_snapshot(self, index: LogIndex) -> MemorySnapshot:
+        """As the protocol says."""
+        snapshot = self._disk.snapshots.get(index)
+        if snapshot is None:
+            raise SnapshotDamaged(
+                f"the snapshot of index {index} is gone; ask for the newest", file="", offset=0, why="gone"
+            )
+        return snapshot
+
+    def compact(self, to: LogIndex) -> None:
+        """As the protocol says."""
+        self._require_usable()
+        disk = self._disk
+        assert to in disk.snapshots, f"compaction to {to}, and the snapshots are {list(disk.snapshots)}"
+        self._image.compact(to)
+        disk.compacted, disk.groups = self._read(), []
+        disk.compacted.compact(to)
+        disk.snapshots = {index: each for index, each in disk.snapshots.items() if index >= to}
+        self._log_bytes = self._entry_bytes()
+
     def close(self) -> None:
         """As the protocol says."""
         self._release()
+
+    def _read(self) -> LogImage:
+        """What the disk's groups add up to."""
+        image = replace(self._disk.compacted, entries=list(self._disk.compacted.entries))
+        for group in self._disk.groups:
+            for record in group:
+                image.apply(record)
+        return image
 
     def _write_group(self, group: tuple[LogRecord, ...]) -> None:
         try:
@@ -118,7 +184,7 @@ class MemoryStorage:
         for record in group:
             if isinstance(record, Append):
                 self._log_bytes += sum(entry.size_bytes for entry in record.entries)
-            elif isinstance(record, Truncate):
+            elif isinstance(record, Truncate | Reset):
                 self._log_bytes = self._entry_bytes()  # rare: counted anew
 
     def _entry_bytes(self) -> int:
@@ -133,3 +199,36 @@ class MemoryStorage:
         assert not self._closed, "the storage was closed"
         if self._failure is not None:
             raise StorageFailed(f"the storage stopped before: {self._failure}; start the member again")
+
+
+class MemorySnapshotSink:
+    """A snapshot that is being written to a `MemoryDisk`."""
+
+    def __init__(self, disk: MemoryDisk, meta: SnapshotMeta) -> None:
+        """Use `MemoryStorage.begin_snapshot`."""
+        self.is_open = True
+        self._disk = disk
+        self._meta = meta
+        self._pieces: list[bytes] = []
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """As the protocol says."""
+        self._require_usable()
+        assert 0 < len(chunk) <= CHUNK_BYTES_MAX, f"a chunk of {len(chunk)} bytes; cut the state in smaller ones"
+        self._pieces.append(bytes(chunk))
+
+    def commit(self) -> None:
+        """As the protocol says."""
+        self._require_usable()
+        self.is_open = False
+        self._disk.snapshots[self._meta.last.index] = MemorySnapshot(self._meta, tuple(self._pieces))
+
+    def abandon(self) -> None:
+        """As the protocol says."""
+        self.is_open = False
+
+    def _require_usable(self) -> None:
+        assert self.is_open, "this snapshot is written, abandoned or failed"
+        if self._disk.broken:
+            self.is_open = False
+            raise SnapshotFailed("the disk is broken; mend it, it is tried again")

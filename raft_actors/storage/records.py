@@ -13,7 +13,9 @@ bytes that are broken, and nowhere but at its own place: log bytes inside a stor
 header and IDENTITY start from 0 and can be read without knowing whose they are.
 
     segment = segment header, then groups and synced marks in any order
-    group   = group header, (genesis | hard state | entry | truncation)+, group trailer
+    group   = group header, (genesis | hard state | entry | truncation | reset)+, group trailer
+
+snapshots.py has the records of snapshots, in the same frame.
 
 A zero is no magic and no type: zero-filled space never parses. The frame and the CRC rule of a segment header and of
 IDENTITY stay as they are in every later version, so that `version` can be trusted once the CRC holds.
@@ -29,7 +31,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from raft_actors.codec import CodecError, decode_entry, decode_genesis, encode_entry, encode_genesis
-from raft_actors.core.effects import Append, HardState, Truncate
+from raft_actors.core.effects import Append, HardState, Reset, Truncate
 from raft_actors.core.entries import Entry, Genesis
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
 from raft_actors.storage.image import ImpossibleRecord, LogRecord
@@ -55,6 +57,10 @@ HARD_STATE: Final = 6
 ENTRY: Final = 7
 TRUNCATION: Final = 8
 IDENTITY: Final = 9
+RESET: Final = 10
+SNAPSHOT_HEADER: Final = 11
+SNAPSHOT_CHUNK: Final = 12
+SNAPSHOT_END: Final = 13
 
 _HEAD: Final = Struct("<2sBBIQQ")  # magic, version, type, body length, index, term
 _CRC: Final = Struct("<I")
@@ -134,6 +140,14 @@ def encode_frame(kind: int, at: EntryId, body: bytes, chain: int) -> tuple[bytes
     return framed + _CRC.pack(crc), crc
 
 
+def read_length(head: bytes) -> int | None:
+    """How long the body is that these first bytes of a record announce; None if they are not those of a record."""
+    if len(head) < _HEAD.size:
+        return None
+    magic, _, _, length, _, _ = _HEAD.unpack_from(head)
+    return int(length) if magic == MAGIC else None
+
+
 def read_frame(data: bytes, at: int, end: int, chain: int) -> Frame | None:
     """The record at offset `at` that ends by `end` and chains to `chain`; None when there is none."""
     if end - at < FRAME_BYTES:
@@ -201,11 +215,13 @@ def _bodies(records: Sequence[LogRecord]) -> Iterable[tuple[int, EntryId, bytes]
                 yield HARD_STATE, EntryId(term, LogIndex(0)), _encode_vote(vote)
             case Truncate(from_index=index):
                 yield TRUNCATION, EntryId(Term(0), index), b""
+            case Reset(base=base):
+                yield RESET, base, b""
             case Genesis():
                 yield GENESIS, EntryId(Term(0), LogIndex(0)), encode_genesis(record)
 
 
-def decode_record(frame: Frame) -> Entry | HardState | Truncate | Genesis:
+def decode_record(frame: Frame) -> Entry | HardState | Truncate | Reset | Genesis:
     """What a record of a group says. Raises `ImpossibleRecord` for one that no version of this program wrote."""
     kind, body = frame.kind, frame.body
     _require_this_version(frame)
@@ -219,6 +235,8 @@ def decode_record(frame: Frame) -> Entry | HardState | Truncate | Genesis:
             return HardState(term=Term(frame.entry_term), voted_for=_decode_vote(body))
         if kind == TRUNCATION and not body and frame.entry_term == 0:
             return Truncate(from_index=LogIndex(frame.entry_index))
+        if kind == RESET and not body:
+            return Reset(base=EntryId(Term(frame.entry_term), LogIndex(frame.entry_index)))
         if kind == GENESIS and frame.entry_index == frame.entry_term == 0:
             return decode_genesis(body)
     except CodecError as refusal:
@@ -260,7 +278,7 @@ def _vote(voted: int, vote: bytes) -> DirectoryId | None:
 def encode_segment_header(header: SegmentHeader) -> tuple[bytes, int]:
     """The first record of a file, and its CRC. Its length depends on the group's name alone."""
     identity, vote, continues = header.identity, header.hard_state.voted_for, header.continues
-    name = _encode_name(identity.group)
+    name = encode_name(identity.group)
     body = _SEGMENT.pack(
         identity.directory_id,
         identity.member_id,
@@ -284,7 +302,7 @@ def decode_segment_header(frame: Frame) -> SegmentHeader:
     try:
         fields = _SEGMENT.unpack_from(frame.body)
         directory_id, member_id, start_count, number, term, voted, vote, *continues, opening_end, length = fields
-        group = _decode_name(frame.body[_SEGMENT.size :], length)
+        group = decode_name(frame.body[_SEGMENT.size :], length)
     except (StructError, UnicodeDecodeError) as refusal:
         raise ImpossibleRecord("a segment header of a form that is not known") from refusal
     if not continues[0] < number <= SEGMENT_NUMBER_MAX:
@@ -304,7 +322,7 @@ def decode_segment_header(frame: Frame) -> SegmentHeader:
 
 def encode_identity(identity: Identity) -> bytes:
     """The whole content of the file IDENTITY."""
-    name = _encode_name(identity.group)
+    name = encode_name(identity.group)
     body = _IDENTITY.pack(identity.directory_id, identity.member_id, len(name)) + name
     return encode_frame(IDENTITY, EntryId(Term(0), LogIndex(0)), body, 0)[0]
 
@@ -314,7 +332,7 @@ def decode_identity(frame: Frame) -> Identity:
     _require_known_version(frame)
     try:
         directory_id, member_id, length = _IDENTITY.unpack_from(frame.body)
-        group = _decode_name(frame.body[_IDENTITY.size :], length)
+        group = decode_name(frame.body[_IDENTITY.size :], length)
     except (StructError, UnicodeDecodeError) as refusal:
         raise ImpossibleRecord("an IDENTITY of a form that is not known") from refusal
     if frame.entry_index or frame.entry_term:
@@ -322,13 +340,15 @@ def decode_identity(frame: Frame) -> Identity:
     return Identity(directory_id=DirectoryId(directory_id), group=group, member_id=MemberId(member_id))
 
 
-def _encode_name(group: str) -> bytes:
+def encode_name(group: str) -> bytes:
+    """A group's name, as the headers of files end with it."""
     name = group.encode()
     assert 0 < len(name) <= GROUP_NAME_BYTES_MAX, f"a group's name of {len(name)} bytes should not have come this far"
     return name
 
 
-def _decode_name(name: bytes, length: int) -> str:
+def decode_name(name: bytes, length: int) -> str:
+    """The reverse; `length` is what the header announces. Raises `ImpossibleRecord` or UnicodeDecodeError."""
     if len(name) != length or not name:
         raise ImpossibleRecord(f"a group's name of {len(name)} bytes where {length} are announced")
     return name.decode()

@@ -25,58 +25,30 @@ header is damage, and a missing file is noticed because the next one names it.
 from __future__ import annotations
 
 import os.path
-import re
 from dataclasses import dataclass, field
-from typing import Final
 
 from raft_actors.core.effects import Append, HardState
-from raft_actors.core.entries import Entry
+from raft_actors.core.entries import Entry, SnapshotMeta
 from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
-from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat
-from raft_actors.storage.directory import SEGMENT_SUFFIX, DataDirectory
-from raft_actors.storage.files import READ, read_all
+from raft_actors.errors import LogDamaged
+from raft_actors.storage.directory import DataDirectory
 from raft_actors.storage.image import ImpossibleRecord, LogImage, LogRecord
 from raft_actors.storage.records import (
-    FORMAT_VERSION,
     GROUP_HEADER,
     GROUP_TRAILER,
     LOG_START,
     MARK_PREFIXES,
-    SEGMENT_HEADER,
     SEGMENT_HEADER_BYTES_MAX,
-    SEGMENT_NUMBER_MAX,
     SYNCED_MARK,
     Position,
     SegmentHeader,
     decode_record,
-    decode_segment_header,
     is_trailer_of,
     read_frame,
     read_mark,
 )
-
-_SEGMENT_NAME: Final = re.compile(r"log-(\d{8})\.seg", re.ASCII)
-
-
-def segment_name(number: int) -> str:
-    """File name of a segment."""
-    assert 0 < number <= SEGMENT_NUMBER_MAX, f"segment numbers ran out: {number}"
-    return f"log-{number:08d}{SEGMENT_SUFFIX}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """A file of the log, as it was read."""
-
-    name: str
-    number: int
-    size: int
-    """Bytes of the file; `data` may hold only the first of them."""
-    data: bytes
-    header: SegmentHeader | None
-    """None: the file does not begin with a whole header."""
-    header_end: int
-    header_chain: int
+from raft_actors.storage.segments import LogFile, Segment, damaged, load_segment, segment_name, segment_numbers
+from raft_actors.storage.snapshots import Found, find_snapshot
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,12 +67,17 @@ class RecoveredLog:
     before: EntryId = GENESIS_ID
     """The log's last entry at the last mark."""
     pending: list[LogRecord] = field(default_factory=list)
-    """Records of the whole group behind the last mark; they are in `image`, but need not be durable."""
+    """Records of the whole group behind the last mark; they are in `image`, but need not be durable. The last of them
+    may be a reset that the newest snapshot asks for and no file holds yet."""
     torn_bytes: int = 0
-    kept_bytes: int = 0
-    """Size of the files that count up to the last mark."""
+    files: list[LogFile] = field(default_factory=list)
+    """The files that count up to the last mark."""
     void: list[str] = field(default_factory=list)
-    """Names of the other segment files: they may go once a later file is durable."""
+    """Names of the other segment files, and of snapshots never finished: they may go once a later file is durable."""
+    snapshot: SnapshotMeta | None = None
+    """The newest snapshot that is whole."""
+    damaged_snapshots: tuple[str, ...] = ()
+    """What is wrong with newer ones; without them the log was enough."""
 
 
 def recover(directory: DataDirectory) -> RecoveredLog:
@@ -108,17 +85,23 @@ def recover(directory: DataDirectory) -> RecoveredLog:
 
     Raises `LogDamaged` (file, offset, index), `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
     """
-    numbers = _segment_numbers(directory)
-    log = RecoveredLog(number=max(numbers, default=0))
+    numbers = segment_numbers(directory)
+    found = find_snapshot(directory)
+    log = RecoveredLog(
+        number=max(numbers, default=0),
+        snapshot=found.meta,
+        damaged_snapshots=tuple(map(str, found.damaged)),
+        void=list(found.unfinished),
+    )
     later: list[SegmentHeader] = []
     chain: list[Segment] = []
     headless = False
     for number in reversed(numbers):
-        segment = _load(directory, number)
+        segment = load_segment(directory, number)
         if segment.header is not None:
             log.start_count = max(log.start_count, segment.header.start_count)
         if _counts(directory, segment):
-            chain = _chain_of(directory, segment, frozenset(numbers))
+            chain = _chain_of(directory, segment, frozenset(numbers), found)
             break
         if segment.header is not None:
             later.append(segment.header)
@@ -139,54 +122,39 @@ def recover(directory: DataDirectory) -> RecoveredLog:
         else:
             successor = chain[at + 1].header
             assert successor is not None, "only files with a header are on the way from the head"
-            _Walk(directory, _load(directory, segment.number), log).to(successor.continues)
-    kept = {segment.number: segment.size for segment in chain if segment.number <= log.continues.segment}
-    log.kept_bytes = sum(kept.values())
-    log.void = [segment_name(number) for number in numbers if number not in kept]
+            _Walk(directory, load_segment(directory, segment.number), log).to(successor.continues)
+    _continue_snapshot(directory, log, chain, found)
+    log.files = [each for each in log.files if each.number <= log.continues.segment]
+    kept = {each.number for each in log.files}
+    log.void += [segment_name(number) for number in numbers if number not in kept]
     return log
 
 
-# -- files --------------------------------------------------------------------------------------------------------
-
-
-def _segment_numbers(directory: DataDirectory) -> list[int]:
-    names = directory.files.list_names(directory.descriptor)
-    return sorted(int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match and int(match[1]) > 0)
-
-
-def _load(directory: DataDirectory, number: int, size_max: int | None = None) -> Segment:
-    """Read a file, or its first bytes. Raises when a whole header says that the file is not ours to read."""
-    name = segment_name(number)
-    descriptor = directory.open(name, READ)
+def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[Segment], found: Found) -> None:
+    """Join the log to the newest good snapshot, as the table of ADR 10 says. Raises `LogDamaged`."""
+    if found.names and not chain:
+        raise damaged(directory, found.names[-1], 0, 0, "no file of the log lies beside this snapshot")
     try:
-        size = directory.files.fstat(descriptor).size
-        data = read_all(directory.files, descriptor, size if size_max is None else min(size, size_max))
-    finally:
-        directory.files.close(descriptor)
-    frame = read_frame(data, 0, min(len(data), SEGMENT_HEADER_BYTES_MAX), 0)
-    if frame is None or frame.kind != SEGMENT_HEADER:
-        return Segment(name=name, number=number, size=size, data=data, header=None, header_end=0, header_chain=0)
-    if frame.version > FORMAT_VERSION:
-        raise NewerFormat(
-            f"{os.path.join(directory.path, name)} has format {frame.version} and this version of raft-actors knows "
-            f"{FORMAT_VERSION}; upgrade raft-actors",
-            path=directory.path,
-        )
-    try:
-        header = decode_segment_header(frame)
+        reset = log.image.reset_to(found.meta)
+        if reset is not None:
+            log.image.apply(reset)
+            log.pending.append(reset)
+        if found.genesis is not None:
+            log.image.apply(found.genesis)
     except ImpossibleRecord as refusal:
-        raise damaged(directory, name, 0, 0, str(refusal)) from refusal
-    if header.identity != directory.identity:
-        raise ForeignDirectory(
-            f"{os.path.join(directory.path, name)} belongs to another data directory (member "
-            f"{header.identity.member_id} of group {header.identity.group!r}); put back the files that belong here",
-            path=directory.path,
-        )
-    if header.number != number:
-        raise damaged(directory, name, 0, 0, f"this is segment {header.number} under another name")
-    return Segment(
-        name=name, number=number, size=size, data=data, header=header, header_end=frame.behind, header_chain=frame.chain
-    )
+        first = chain[0].name if chain else segment_name(1)
+        raise _unreachable(directory, found, first, log.image.base.index, str(refusal)) from refusal
+
+
+def _unreachable(directory: DataDirectory, found: Found, name: str, index: int, why: str) -> LogDamaged:
+    """The log does not reach back to anything good: because a newer snapshot is damaged, or else a file is missing."""
+    if not found.damaged:
+        return damaged(directory, name, 0, index, why)
+    worst = found.damaged[0]
+    return damaged(directory, os.path.basename(worst.file), worst.offset, index, f"{why}; {worst.why}")
+
+
+# -- files --------------------------------------------------------------------------------------------------------
 
 
 def _counts(directory: DataDirectory, segment: Segment) -> bool:
@@ -206,8 +174,11 @@ def _counts(directory: DataDirectory, segment: Segment) -> bool:
     return False
 
 
-def _chain_of(directory: DataDirectory, head: Segment, numbers: frozenset[int]) -> list[Segment]:
-    """The files from the first to the head, each found through the one after it."""
+def _chain_of(directory: DataDirectory, head: Segment, numbers: frozenset[int], found: Found) -> list[Segment]:
+    """The files from the first to the head, each found through the one after it.
+
+    The first is the one before which nothing ever was, or one before which a good snapshot holds everything.
+    """
     chain = [head]
     while True:
         header = chain[0].header
@@ -215,9 +186,13 @@ def _chain_of(directory: DataDirectory, head: Segment, numbers: frozenset[int]) 
         earlier = header.continues.segment
         if earlier == 0:
             return chain
-        if earlier not in numbers or earlier >= header.number:
-            raise damaged(directory, segment_name(earlier), 0, header.before.index, f"missing before {chain[0].name}")
-        segment = _load(directory, earlier, SEGMENT_HEADER_BYTES_MAX)  # the log need not fit into memory twice
+        if earlier not in numbers and found.meta is not None and header.before.index <= found.meta.last.index:
+            return chain
+        if earlier not in numbers:
+            raise _unreachable(
+                directory, found, segment_name(earlier), header.before.index, f"missing before {chain[0].name}"
+            )
+        segment = load_segment(directory, earlier, SEGMENT_HEADER_BYTES_MAX)  # the log need not fit into memory twice
         if segment.header is None:
             raise damaged(directory, segment.name, 0, 0, f"broken, although {chain[0].name} continues it")
         chain.insert(0, segment)
@@ -226,6 +201,8 @@ def _chain_of(directory: DataDirectory, head: Segment, numbers: frozenset[int]) 
 def _require_continued_files(directory: DataDirectory, later: list[SegmentHeader], chain: list[Segment]) -> None:
     """A file that was being created names a place that was durable before: it must still be there."""
     known = {0} | {segment.number for segment in chain}
+    if chain and chain[0].header is not None:
+        known.add(chain[0].header.continues.segment)  # it went in a compaction, and a file without groups adds nothing
     for header in later:
         if header.continues.segment not in known:
             name = segment_name(header.continues.segment)
@@ -292,6 +269,9 @@ class _Walk:
         self._directory, self._segment, self._log = directory, segment, log
         self._at, self._chain = segment.header_end, segment.header_chain
         header, image = segment.header, log.image
+        if not log.files and header.continues.segment:  # what was before it went in a compaction (`_chain_of`)
+            image.base, image.hard_state = header.before, header.hard_state
+        log.files.append(LogFile(number=segment.number, size=segment.size, before=header.before))
         if (header.hard_state, header.before) != (image.hard_state, image.last):
             raise self._damaged(0, "the header does not follow from the files before")
         self._mark_here(header.continues)
@@ -350,6 +330,7 @@ class _Walk:
             raise self._damaged(self._at, str(refusal)) from refusal
         if image.last != group.last:
             raise self._damaged(self._at, f"the group ends at {image.last} and its trailer says {group.last}")
+        self._log.files[-1].take(group.records)
         self._log.pending = group.records
 
     def _damaged(self, offset: int, why: str) -> LogDamaged:
@@ -367,15 +348,3 @@ def _require_no_mark_behind(directory: DataDirectory, segment: Segment, broken_a
                     directory, segment.name, broken_at, index, f"broken, although byte {at} says it was synced"
                 )
             at = data.find(prefix, at + 1)
-
-
-def damaged(directory: DataDirectory, name: str, offset: int, index: int, why: str) -> LogDamaged:
-    """The error that says where acknowledged data is damaged, and what to do."""
-    file = os.path.join(directory.path, name)
-    return LogDamaged(
-        f"{file} is damaged at byte {offset}, near log index {index}: {why}; the other members hold the data, bring "
-        "this one back by replacing it",
-        file=file,
-        offset=offset,
-        index=index,
-    )

@@ -1,6 +1,6 @@
-"""The log of one member being written: groups, marks, segments, and how a start takes over what it finds.
+"""The log of one member being written: groups, marks, segments, compaction, and how a start takes over what it finds.
 
-Here:   `FileStorage`: open, write, mark, roll, close. records.py has the bytes, recovery.py says what they mean.
+Here:   `FileStorage`: open, write, mark, roll, compact, close. records.py has the bytes, recovery.py their meaning.
 Never:  retries. After an error of the disk nothing is known, so nothing is written any more (`StorageFailed`).
 
 **Writing.** `write` appends one group and returns after its fdatasync. The next group's header, or the idle mark that
@@ -23,6 +23,11 @@ state; no step destroys what an earlier one relied on. Files that no longer coun
 comes back is not on the way from the head. So after SIGKILL, recovery, an answer and a power cut, what was answered is
 in the new segment, synced. A file whose opening is empty and that holds no group adds nothing: its successor continues
 what it continued, so idle starts leave one file behind, not many.
+
+**Compaction** removes files whose entries a durable snapshot covers (ADR 10; `segments.first_needed` says which may be
+the first). The one before the new first goes first, and the directory is synced: from there on all earlier ones are off
+the way from the head, and go in any order. *Stopped anywhere:* the way from the head ends at the old first file or at
+the new one, and both may be first.
 """
 
 from __future__ import annotations
@@ -32,9 +37,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import NoReturn
 
-from raft_actors.core.effects import HardState, Record
-from raft_actors.core.entries import Genesis
-from raft_actors.core.types import EntryId, Incarnation, MemberId
+from raft_actors.core.effects import HardState, Record, Reset
+from raft_actors.core.entries import Genesis, SnapshotMeta
+from raft_actors.core.types import EntryId, Incarnation, LogIndex, MemberId
 from raft_actors.errors import StorageFailed
 from raft_actors.storage.directory import DataDirectory, named_os_errors, open_data_directory
 from raft_actors.storage.files import CREATE_NEW, Files, OsFiles, write_all
@@ -47,7 +52,15 @@ from raft_actors.storage.records import (
     encode_mark,
     encode_segment_header,
 )
-from raft_actors.storage.recovery import RecoveredLog, recover, segment_name
+from raft_actors.storage.recovery import RecoveredLog, recover
+from raft_actors.storage.segments import LogFile, first_needed, segment_name
+from raft_actors.storage.snapshots import (
+    SnapshotHeader,
+    SnapshotReader,
+    SnapshotWriter,
+    snapshot_indexes,
+    snapshot_name,
+)
 
 
 class FileStorage:
@@ -60,7 +73,13 @@ class FileStorage:
         self._segment_bytes_max = segment_bytes_max
         self._image: LogImage = log.image
         self._start_count = log.start_count + 1
-        self._earlier_bytes = log.kept_bytes
+        self._log_files = log.files
+        """Those that count, the one being written last."""
+        self._earlier_bytes = sum(each.size for each in log.files)
+        self._covered = LogIndex(0) if log.snapshot is None else log.snapshot.last.index
+        """Index of the newest snapshot that is durable, as far as `_writer` is not asked."""
+        self._writer: SnapshotWriter | None = None
+        """The newest one; only the thread that writes snapshots looks at it."""
         self._descriptor: int | None = None
         self._end = log.continues
         self._marked, self._has_groups = True, False
@@ -72,8 +91,11 @@ class FileStorage:
             incarnation=incarnation,
             genesis=log.image.genesis,
             hard_state=log.image.hard_state,
+            base=log.image.base,
             entries=tuple(log.image.entries),
+            snapshot=log.snapshot,
             torn_bytes=log.torn_bytes,
+            damaged_snapshots=log.damaged_snapshots,
         )
 
     @classmethod
@@ -123,7 +145,7 @@ class FileStorage:
         if self._image.genesis != genesis:
             self._write_group((genesis,))
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record | Reset]) -> None:
         """Make one write group durable. Raises `StorageFailed`; a record that cannot follow is an AssertionError."""
         self._require_usable()
         assert records, "a write group of nothing: the caller should have skipped it"
@@ -136,6 +158,48 @@ class FileStorage:
             data, chain = encode_mark(self._directory.identity.directory_id, self._end, self._image.last)
             self._append(data, chain)
             self._marked = True
+
+    # -- snapshots
+
+    def begin_snapshot(self, meta: SnapshotMeta) -> SnapshotWriter:
+        """Begin to write a snapshot newer than all others, in any thread, one at a time. Raises `SnapshotFailed`."""
+        genesis = self._image.genesis
+        assert genesis is not None, "a member without a genesis has no state to take a snapshot of"
+        if self._writer is not None:
+            assert not self._writer.is_open, f"the snapshot of index {self._writer.index} is still being written"
+            self._covered = self._writer.index if self._writer.committed else self._covered
+        assert meta.last.index > self._covered, f"a snapshot of {meta.last}, and one of {self._covered} is there"
+        header = SnapshotHeader(identity=self._directory.identity, genesis=genesis, meta=meta)
+        self._writer = SnapshotWriter(self._directory, header)
+        return self._writer
+
+    def open_snapshot(self, index: LogIndex) -> SnapshotReader:
+        """Read a snapshot, in any thread. Raises `SnapshotDamaged`, also when it is gone, or OSError from the disk."""
+        return SnapshotReader(self._directory, index)
+
+    def compact(self, to: LogIndex) -> None:
+        """Remove the files that hold only entries up to and with `to`, and older snapshots than that one.
+
+        `to` is the index of a durable snapshot. What the disk refuses to remove stays until the next time.
+        """
+        self._require_usable()
+        names = self._files.list_names(self._directory.descriptor)
+        snapshots = snapshot_indexes(names)
+        assert to in snapshots, f"compaction to {to}, and the snapshots are {snapshots}"
+        self._image.compact(to)
+        position = first_needed(self._log_files, to)
+        gone = [segment_name(each.number) for each in reversed(self._log_files[:position])]
+        with suppress(OSError):
+            for number, name in enumerate(gone):
+                with suppress(FileNotFoundError):  # an attempt before got so far
+                    self._files.unlink(self._directory.descriptor, name)
+                if number == 0:
+                    self._files.sync(self._directory.descriptor)
+            self._earlier_bytes -= sum(each.size for each in self._log_files[:position])
+            del self._log_files[:position]
+            for index in snapshots:
+                if index < to:
+                    self._files.unlink(self._directory.descriptor, snapshot_name(index))
 
     def close(self) -> None:
         """Mark, release the lock, close the files. Safe to call again. Raises `StorageFailed` after releasing all."""
@@ -165,6 +229,7 @@ class FileStorage:
         except BaseException:
             self._close_segment()
             raise
+        self._log_files[-1].take(log.pending)
         self._marked, self._has_groups = True, bool(log.pending)
         for name in log.void:
             with suppress(OSError):  # it does not count; the next start tries again
@@ -196,6 +261,7 @@ class FileStorage:
         except OSError as refusal:
             self._fail(refusal)
         self._end = Position(number, size, chain)
+        self._log_files.append(LogFile(number=number, size=0, before=before))
 
     def _close_segment(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -213,10 +279,12 @@ class FileStorage:
             self._failure = f"it was asked to write what cannot follow: {refusal}"
             raise AssertionError(self._failure) from refusal
         if self._has_groups and self._end.offset >= self._segment_bytes_max:
+            self._log_files[-1].size = self._end.offset
             self._earlier_bytes += self._end.offset
             self._create_segment(self._end.segment + 1, hard_state, before, self._end, 0)
         directory_id = self._directory.identity.directory_id
         self._append(*encode_group(directory_id, self._end, before, self._image.last, records))
+        self._log_files[-1].take(records)
         self._marked, self._has_groups = False, True
 
     def _append(self, data: bytes, chain: int) -> None:

@@ -173,7 +173,7 @@ def _open(orders: Orders, connection: Connection) -> tuple[Storage, LogImage]:
     storage = OPENERS[orders.opener](orders.path, orders.segment_bytes_max)
     found = storage.recovered
     connection.send(Opened(found))
-    return storage, LogImage(found.genesis, found.hard_state, list(found.entries))
+    return storage, LogImage(found.genesis, found.hard_state, found.base, list(found.entries))
 
 
 def _take(storage: Storage, image: LogImage, step: Step) -> None:

@@ -106,7 +106,7 @@ class Oracle:
 
 def _after(image: LogImage, records: tuple[LogRecord, ...]) -> LogImage:
     """The log with these records behind it."""
-    after = LogImage(image.genesis, image.hard_state, list(image.entries))
+    after = LogImage(image.genesis, image.hard_state, image.base, list(image.entries))
     for record in records:
         after.apply(record)
     return after
@@ -128,4 +128,7 @@ def _told(image: LogImage) -> str:
 
 
 def _found(found: Recovered) -> str:
-    return _told(LogImage(found.genesis, found.hard_state, list(found.entries))) + f", {found.torn_bytes} torn bytes"
+    return (
+        _told(LogImage(found.genesis, found.hard_state, found.base, list(found.entries)))
+        + f", {found.torn_bytes} torn bytes"
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from raft_actors.core.effects import Append, HardState
 from raft_actors.core.entries import Entry
-from raft_actors.core.types import DirectoryId, Incarnation, Term
+from raft_actors.core.types import GENESIS_ID, DirectoryId, Incarnation, Term
 from raft_actors.storage.interface import Recovered
 from tests.power_cuts.oracle import BrokenPromise, Oracle
 from tests.power_cuts.workload import Pause, Write
@@ -20,8 +20,11 @@ def found(start: int, term: int, *entries: Entry, torn: int = 0, directory_id: D
         incarnation=Incarnation(directory_id=directory_id, start_count=start),
         genesis=GENESIS,
         hard_state=HardState(term=Term(term), voted_for=None),
+        base=GENESIS_ID,
         entries=entries,
+        snapshot=None,
         torn_bytes=torn,
+        damaged_snapshots=(),
     )
 
 

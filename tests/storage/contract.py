@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raft_actors.core.effects import HardState
-from raft_actors.core.types import Term
-from raft_actors.errors import DirectoryLocked, ForeignDirectory, StorageFailed
+from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
+from raft_actors.errors import DirectoryLocked, ForeignDirectory, SnapshotDamaged, SnapshotFailed, StorageFailed
 from raft_actors.storage.interface import Storage
 from tests.storage.logs import (
     CONFIGURATION,
@@ -17,6 +17,11 @@ from tests.storage.logs import (
     append,
     command,
     entry,
+    meta,
+    read_snapshot,
+    reset,
+    state_at,
+    take_snapshot,
     truncate,
     vote,
 )
@@ -50,6 +55,8 @@ class StorageContract:
         assert found.genesis is None
         assert found.hard_state == HardState(term=Term(0), voted_for=None)
         assert found.entries == ()
+        assert found.base == GENESIS_ID
+        assert found.snapshot is None
         assert found.torn_bytes == 0
         assert found.incarnation.start_count == 1
         assert len(found.incarnation.directory_id) == 16
@@ -128,7 +135,146 @@ class StorageContract:
         assert storage.log_bytes == bytes_before
         assert self.again(storage).recovered.entries == (command(1, 1),)
 
+    # -- snapshots (ADR 10)
+
+    def with_entries(self, last: int) -> Storage:
+        """A log of entries 1 to `last` of term 1, each in a group of its own."""
+        storage = self.open()
+        storage.write_genesis(GENESIS)
+        storage.write([vote(1, OTHER)])
+        for index in range(1, last + 1):
+            storage.write([append(command(1, index, 100))])
+        return storage
+
+    def test_a_snapshot_is_there_after_a_crash_and_the_newest_counts(self):
+        storage = self.with_entries(9)
+        take_snapshot(storage, 1, 3)
+        take_snapshot(storage, 1, 7)
+        storage = self.again(storage)
+        assert storage.recovered.snapshot == meta(1, 7)
+        assert read_snapshot(storage, 7) == state_at(7)
+        assert len(storage.recovered.entries) == 9, "what a snapshot covers stays until it is compacted"
+
+    def test_a_snapshot_that_was_not_committed_is_not_there(self):
+        storage = self.with_entries(9)
+        storage.begin_snapshot(meta(1, 3)).write(b"half")
+        storage = self.again(storage)
+        assert storage.recovered.snapshot is None
+        with pytest.raises(SnapshotDamaged):
+            storage.open_snapshot(LogIndex(3))
+        sink = storage.begin_snapshot(meta(1, 3))
+        sink.write(b"another half")
+        sink.abandon()
+        sink.abandon()
+        take_snapshot(storage, 1, 3)
+        assert self.again(storage).recovered.snapshot == meta(1, 3)
+
+    def test_who_reads_a_snapshot_is_not_disturbed(self):
+        storage = self.with_entries(9)
+        take_snapshot(storage, 1, 3)
+        source = storage.open_snapshot(LogIndex(3))
+        take_snapshot(storage, 1, 7)
+        storage.compact(LogIndex(7))
+        assert source.meta == meta(1, 3)
+        assert tuple(source.chunks()) == state_at(3)
+        source.close()
+        with pytest.raises(SnapshotDamaged):
+            storage.open_snapshot(LogIndex(3))
+
+    def test_compaction_forgets_what_is_covered_and_nothing_else(self):
+        storage = self.with_entries(40)
+        storage.write([vote(4, OTHER)])
+        bytes_before = storage.log_bytes
+        take_snapshot(storage, 1, 30)
+        storage.compact(LogIndex(30))
+        assert storage.log_bytes < bytes_before / 2
+        for _ in range(2):
+            storage = self.again(storage)
+            found = storage.recovered
+            assert 0 < found.base.index <= 30
+            assert found.entries == tuple(command(1, index, 100) for index in range(found.base.index + 1, 41))
+            assert found.hard_state == vote(4, OTHER), "the vote went with the old files (contracts 5 d)"
+            assert found.genesis == GENESIS
+            assert found.snapshot == meta(1, 30)
+        storage.write([append(command(4, 41))])
+        assert self.again(storage).recovered.entries[-1] == command(4, 41)
+
+    def test_compaction_again_and_again_leaves_a_log_of_bounded_size(self):
+        storage = self.with_entries(0)
+        sizes = []
+        for index in range(1, 301):
+            storage.write([append(command(1, index, 100))])
+            if index % 20 == 0:
+                take_snapshot(storage, 1, index)
+                storage.compact(LogIndex(max(index - 20, 20)))
+                sizes.append(storage.log_bytes)
+        assert max(sizes[5:]) <= 2 * max(sizes[:3])
+
+    def test_a_reset_begins_the_log_behind_a_snapshot(self):
+        storage = self.with_entries(5)
+        take_snapshot(storage, 3, 50)
+        storage.write([reset(3, 50), vote(3)])
+        storage.write([append(command(3, 51))])
+        storage.compact(LogIndex(50))
+        storage = self.again(storage)
+        assert storage.recovered.base == EntryId(Term(3), LogIndex(50))
+        assert storage.recovered.entries == (command(3, 51),)
+        storage.write([truncate(51), append(command(4, 51))])
+        assert self.again(storage).recovered.entries == (command(4, 51),)
+
+    @pytest.mark.parametrize(("term", "index"), [(1, 6), (3, 50), (3, 4)], ids=["next", "far behind", "differs"])
+    def test_a_log_that_does_not_hold_the_snapshots_last_entry_is_reset_by_the_start(self, term, index):
+        """The snapshot is durable, the reset was not: or the state was applied before the log was (contracts 5 b)."""
+        storage = self.with_entries(5)
+        storage.write([vote(3)])
+        take_snapshot(storage, term, index)
+        for _ in range(2):
+            storage = self.again(storage)
+            assert storage.recovered.base == EntryId(Term(term), LogIndex(index))
+            assert storage.recovered.entries == ()
+        storage.write([append(command(3, index + 1))])
+        storage = self.again(storage)
+        assert storage.recovered.entries == (command(3, index + 1),)
+        assert storage.recovered.snapshot == meta(term, index)
+
+    def test_what_was_acknowledged_behind_a_snapshot_stays(self):
+        """The log holds (index, term): no reset (contracts 5 a)."""
+        storage = self.with_entries(9)
+        take_snapshot(storage, 1, 5)
+        assert len(self.again(storage).recovered.entries) == 9
+
+    def test_the_same_state_can_be_written_after_a_failure(self):
+        storage = self.with_entries(5)
+        sink = storage.begin_snapshot(meta(1, 3))
+        self.break_disk()
+        with pytest.raises(SnapshotFailed):
+            sink.commit()
+        self.mend_disk()
+        take_snapshot(storage, 1, 3)
+        storage.write([append(command(1, 6))])
+        found = self.again(storage).recovered
+        assert found.snapshot == meta(1, 3)
+        assert found.entries[-1] == command(1, 6), "a snapshot that fails does not stop the log"
+
     # -- own bugs
+
+    def test_what_would_lose_a_snapshot_is_a_bug(self):
+        storage = self.with_entries(9)
+        sink = storage.begin_snapshot(meta(1, 5))
+        with pytest.raises(AssertionError):
+            storage.begin_snapshot(meta(1, 6))
+        with pytest.raises(AssertionError):
+            storage.compact(LogIndex(5))
+        with pytest.raises(AssertionError):
+            sink.write(b"")
+        sink.commit()
+        with pytest.raises(AssertionError):
+            sink.write(b"more")
+        with pytest.raises(AssertionError):
+            storage.begin_snapshot(meta(1, 5))
+        storage.compact(LogIndex(5))
+        with pytest.raises(AssertionError):
+            storage.compact(LogIndex(6))
 
     @pytest.mark.parametrize(
         "records",
@@ -140,6 +286,8 @@ class StorageContract:
             [append()],
             [truncate(3)],
             [truncate(0)],
+            [reset(1, 0)],
+            [reset(1, 2)],
             [vote(1)],
             [vote(2)],
             [vote(2, DIRECTORY_A := CONFIGURATION.members[0].directory_id)],
@@ -153,6 +301,8 @@ class StorageContract:
             "append of nothing",
             "truncation above the end",
             "truncation of the genesis",
+            "reset to the genesis",
+            "reset to what the log holds",
             "hard state's term falls",
             "vote withdrawn",
             "second vote",

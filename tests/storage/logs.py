@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from raft_actors.codec import cluster_id_of
-from raft_actors.core.effects import Append, HardState, Truncate
-from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop, Payload
-from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
+from raft_actors.core.effects import Append, HardState, Reset, Truncate
+from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop, Payload, SnapshotMeta
+from raft_actors.core.types import GENESIS_ID, DirectoryId, EntryId, LogIndex, MemberId, Term
+from raft_actors.storage.interface import Storage
 
 GROUP = "test"
 MEMBER = MemberId(0)
@@ -43,3 +44,37 @@ def vote(term: int, voted_for: DirectoryId | None = None) -> HardState:
 
 def truncate(index: int) -> Truncate:
     return Truncate(from_index=LogIndex(index))
+
+
+def reset(term: int, index: int) -> Reset:
+    return Reset(base=EntryId(Term(term), LogIndex(index)))
+
+
+def meta(term: int, index: int) -> SnapshotMeta:
+    return SnapshotMeta(
+        last=EntryId(Term(term), LogIndex(index)),
+        stamp_ms=10 * index,
+        configuration_id=GENESIS_ID,
+        configuration=CONFIGURATION,
+    )
+
+
+def state_at(index: int) -> tuple[bytes, ...]:
+    """The state of an imaginary application after so many entries, in pieces."""
+    return tuple(b"%d:%d " % (index, piece) * 9 for piece in range(index % 4))
+
+
+def take_snapshot(storage: Storage, term: int, index: int) -> None:
+    """Write one and make it the newest."""
+    sink = storage.begin_snapshot(meta(term, index))
+    for piece in state_at(index):
+        sink.write(piece)
+    sink.commit()
+
+
+def read_snapshot(storage: Storage, index: int) -> tuple[bytes, ...]:
+    source = storage.open_snapshot(LogIndex(index))
+    try:
+        return tuple(source.chunks())
+    finally:
+        source.close()

@@ -23,9 +23,16 @@ class BreakableOsFiles(OsFiles):
     broken = False
 
     def sync_data(self, descriptor):
+        self._fail_if_broken()
+        super().sync_data(descriptor)
+
+    def sync(self, descriptor):
+        self._fail_if_broken()
+        super().sync(descriptor)
+
+    def _fail_if_broken(self):
         if self.broken:
             raise OSError(5, "Input/output error")
-        super().sync_data(descriptor)
 
 
 class TestFileStorage(StorageContract):

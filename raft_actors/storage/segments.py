@@ -1,0 +1,165 @@
+"""Segment files of the log: their names, their headers, and which of them a compaction leaves.
+
+Here:   finding, naming and loading the files; the error that says where one is damaged; `first_needed`.
+Never:  what their records add up to (recovery.py), writing them (wal.py).
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from raft_actors.core.effects import Reset, Truncate
+from raft_actors.core.types import EntryId, LogIndex
+from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat
+from raft_actors.storage.directory import SEGMENT_SUFFIX, DataDirectory
+from raft_actors.storage.files import READ, read_all
+from raft_actors.storage.image import ImpossibleRecord, LogRecord
+from raft_actors.storage.records import (
+    FORMAT_VERSION,
+    SEGMENT_HEADER,
+    SEGMENT_HEADER_BYTES_MAX,
+    SEGMENT_NUMBER_MAX,
+    SegmentHeader,
+    decode_segment_header,
+    read_frame,
+)
+
+_SEGMENT_NAME: Final = re.compile(r"log-(\d{8})\.seg", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A file of the log, as it was read."""
+
+    name: str
+    number: int
+    size: int
+    """Bytes of the file; `data` may hold only the first of them."""
+    data: bytes
+    header: SegmentHeader | None
+    """None: the file does not begin with a whole header."""
+    header_end: int
+    header_chain: int
+
+
+@dataclass(slots=True, kw_only=True)
+class LogFile:
+    """What a compaction has to know of a file that counts."""
+
+    number: int
+    size: int
+    """Bytes; 0 of the file that is being written."""
+    before: EntryId
+    """The entry before its first record."""
+    reaches_down_to: LogIndex | None = None
+    """Lowest index that a truncation or a reset in it names; None without any."""
+
+    def take(self, records: Iterable[LogRecord]) -> None:
+        """Records that are in it."""
+        for record in records:
+            if isinstance(record, Truncate):
+                self._reaches(record.from_index)
+            elif isinstance(record, Reset):
+                self._reaches(record.base.index)
+
+    def _reaches(self, index: LogIndex) -> None:
+        lowest = self.reaches_down_to
+        self.reaches_down_to = index if lowest is None else min(lowest, index)
+
+
+def first_needed(files: Sequence[LogFile], to: LogIndex) -> int:
+    """Position of the newest file that may be the first when all entries up to and with `to` are in a snapshot.
+
+    The entry before it must be covered; and reading from there on must not meet a truncation or a reset, in it or in
+    any later file, of what was left out. 0 when no file can go.
+    """
+    lowest: LogIndex | None = None
+    for position in range(len(files) - 1, 0, -1):
+        each = files[position]
+        if each.reaches_down_to is not None and (lowest is None or each.reaches_down_to < lowest):
+            lowest = each.reaches_down_to
+        if each.before.index <= to and (lowest is None or lowest > each.before.index):
+            return position
+    return 0
+
+
+def segment_name(number: int) -> str:
+    """File name of a segment."""
+    assert 0 < number <= SEGMENT_NUMBER_MAX, f"segment numbers ran out: {number}"
+    return f"log-{number:08d}{SEGMENT_SUFFIX}"
+
+
+def segment_numbers(directory: DataDirectory) -> list[int]:
+    """Numbers of all segment files, rising, whatever is in them. Raises OSError."""
+    names = directory.files.list_names(directory.descriptor)
+    return sorted(int(match[1]) for match in map(_SEGMENT_NAME.fullmatch, names) if match and int(match[1]) > 0)
+
+
+def load_segment(directory: DataDirectory, number: int, size_max: int | None = None) -> Segment:
+    """Read a file, or its first bytes. Raises when a whole header says that the file is not ours to read."""
+    name = segment_name(number)
+    descriptor = directory.open(name, READ)
+    try:
+        size = directory.files.fstat(descriptor).size
+        data = read_all(directory.files, descriptor, size if size_max is None else min(size, size_max))
+    finally:
+        directory.files.close(descriptor)
+    frame = read_frame(data, 0, min(len(data), SEGMENT_HEADER_BYTES_MAX), 0)
+    if frame is None or frame.kind != SEGMENT_HEADER:
+        return Segment(name=name, number=number, size=size, data=data, header=None, header_end=0, header_chain=0)
+    if frame.version > FORMAT_VERSION:
+        raise newer_format(directory, name, frame.version)
+    try:
+        header = decode_segment_header(frame)
+    except ImpossibleRecord as refusal:
+        raise damaged(directory, name, 0, 0, str(refusal)) from refusal
+    if header.identity != directory.identity:
+        raise foreign(directory, name, header.identity.member_id, header.identity.group)
+    if header.number != number:
+        raise damaged(directory, name, 0, 0, f"this is segment {header.number} under another name")
+    return Segment(
+        name=name,
+        number=number,
+        size=size,
+        data=data,
+        header=header,
+        header_end=frame.behind,
+        header_chain=frame.chain,
+    )
+
+
+# -- refusals of a file, which snapshots.py shares ------------------------------------------------------------------
+
+
+def damaged(directory: DataDirectory, name: str, offset: int, index: int, why: str) -> LogDamaged:
+    """The error that says where acknowledged data is damaged, and what to do."""
+    file = os.path.join(directory.path, name)
+    return LogDamaged(
+        f"{file} is damaged at byte {offset}, near log index {index}: {why}; the other members hold the data, bring "
+        "this one back by replacing it",
+        file=file,
+        offset=offset,
+        index=index,
+    )
+
+
+def newer_format(directory: DataDirectory, name: str, version: int) -> NewerFormat:
+    """The error that says that a later version of this program wrote a file."""
+    return NewerFormat(
+        f"{os.path.join(directory.path, name)} has format {version} and this version of raft-actors knows "
+        f"{FORMAT_VERSION}; upgrade raft-actors",
+        path=directory.path,
+    )
+
+
+def foreign(directory: DataDirectory, name: str, member_id: int, group: str) -> ForeignDirectory:
+    """The error that says that a file of another directory lies here."""
+    return ForeignDirectory(
+        f"{os.path.join(directory.path, name)} belongs to another data directory (member {member_id} of group "
+        f"{group!r}); put back the files that belong here",
+        path=directory.path,
+    )

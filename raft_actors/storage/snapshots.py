@@ -1,0 +1,345 @@
+"""Snapshot files of one member: written aside, renamed once they are durable, read with every checksum.
+
+Here:   the records of a snapshot file, `SnapshotWriter`, `SnapshotReader`, and which snapshot is the newest good one.
+Never:  what a snapshot means for the log (recovery.py, wal.py), what the state in it is (the application).
+
+    snapshot = header, chunks, end      each in the frame of records.py; each CRC chains to the record before, the
+                                        header's to 0
+
+A file gets its name only after all of it was synced, and nothing relies on it before the name was, too. So a file under
+its name that is not whole is damaged, never torn. A writer and readers may work in other threads than the log's.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError
+from typing import Final
+
+from raft_actors.codec import CodecError, decode_configuration, decode_genesis, encode_configuration, encode_genesis
+from raft_actors.core.entries import Genesis, SnapshotMeta
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
+from raft_actors.errors import SnapshotDamaged, SnapshotFailed
+from raft_actors.storage.directory import SNAPSHOT_SUFFIX, UNFINISHED_SUFFIX, DataDirectory
+from raft_actors.storage.files import CREATE_NEW, READ, write_all
+from raft_actors.storage.image import ImpossibleRecord
+from raft_actors.storage.interface import CHUNK_BYTES_MAX
+from raft_actors.storage.records import (
+    FORMAT_VERSION,
+    FRAME_BYTES,
+    SNAPSHOT_CHUNK,
+    SNAPSHOT_END,
+    SNAPSHOT_HEADER,
+    Frame,
+    Identity,
+    decode_name,
+    encode_frame,
+    encode_name,
+    read_frame,
+    read_length,
+)
+from raft_actors.storage.segments import foreign, newer_format
+
+HEADER_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Longest header: its configuration has at most 65,535 members of 21 bytes, its genesis holds settings."""
+
+_HEADER: Final = Struct("<16sIqQQIIB")  # directory id, member id, stamp, configuration's index, term; three lengths
+_END: Final = Struct("<Q")  # bytes of the state
+_SNAPSHOT_NAME: Final = re.compile(r"snap-(\d{20})\.snap", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotHeader:
+    """First record of a snapshot file."""
+
+    identity: Identity
+    genesis: Genesis
+    meta: SnapshotMeta
+
+
+def snapshot_name(index: LogIndex) -> str:
+    """File name of the snapshot whose last entry has this index."""
+    return f"snap-{index:020d}{SNAPSHOT_SUFFIX}"
+
+
+# -- records ------------------------------------------------------------------------------------------------------
+
+
+def encode_header(header: SnapshotHeader) -> tuple[bytes, int]:
+    """The first record, and its CRC."""
+    meta, identity = header.meta, header.identity
+    name, genesis = encode_name(identity.group), encode_genesis(header.genesis)
+    configuration = encode_configuration(meta.configuration)
+    at = meta.configuration_id
+    lengths = len(configuration), len(genesis), len(name)
+    fixed = _HEADER.pack(identity.directory_id, identity.member_id, meta.stamp_ms, at.index, at.term, *lengths)
+    return encode_frame(SNAPSHOT_HEADER, meta.last, fixed + configuration + genesis + name, 0)
+
+
+def decode_header(frame: Frame) -> SnapshotHeader:
+    """The reverse. Raises `ImpossibleRecord`; a newer version is the caller's to see first."""
+    if frame.kind != SNAPSHOT_HEADER or not 0 < frame.version <= FORMAT_VERSION:
+        raise ImpossibleRecord("not the header of a snapshot of a known version")
+    try:
+        directory_id, member_id, stamp_ms, index, term, *lengths = _HEADER.unpack_from(frame.body)
+        begin = _HEADER.size
+        behind_configuration = begin + lengths[0]
+        behind_genesis = behind_configuration + lengths[1]
+        return SnapshotHeader(
+            identity=Identity(
+                directory_id=DirectoryId(directory_id),
+                group=decode_name(frame.body[behind_genesis:], lengths[2]),
+                member_id=MemberId(member_id),
+            ),
+            genesis=decode_genesis(frame.body[behind_configuration:behind_genesis]),
+            meta=SnapshotMeta(
+                last=EntryId(Term(frame.entry_term), LogIndex(frame.entry_index)),
+                stamp_ms=stamp_ms,
+                configuration_id=EntryId(Term(term), LogIndex(index)),
+                configuration=decode_configuration(frame.body[begin:behind_configuration]),
+            ),
+        )
+    except (StructError, CodecError, ValueError) as refusal:
+        raise ImpossibleRecord(f"a snapshot's header of a form that is not known: {refusal}") from refusal
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+class SnapshotWriter:
+    """One snapshot on its way to the disk. After `SnapshotFailed`, `commit` or `abandon` nothing works any more."""
+
+    # There is one at a time in a directory (wal.py), and none replaces a good snapshot: indexes rise.
+
+    def __init__(self, directory: DataDirectory, header: SnapshotHeader) -> None:
+        """Begin the file. Raises `SnapshotFailed`."""
+        self._directory = directory
+        self.index: Final = header.meta.last.index
+        self.committed = False
+        self._final = snapshot_name(self.index)
+        self._name = self._final + UNFINISHED_SUFFIX
+        self._descriptor: int | None = None
+        self._at = self._size = self._count = self._unsynced = 0
+        data, self._chain = encode_header(header)
+        try:
+            with suppress(FileNotFoundError):  # one that failed, and then could not be removed
+                directory.files.unlink(directory.descriptor, self._name)
+            self._descriptor = directory.open(self._name, CREATE_NEW)
+            self._append(data)
+        except OSError as refusal:
+            self._fail(refusal)
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """The next bytes of the state, at most CHUNK_BYTES_MAX. Raises `SnapshotFailed`."""
+        assert 0 < len(chunk) <= CHUNK_BYTES_MAX, f"a chunk of {len(chunk)} bytes; cut the state in smaller ones"
+        self._count += 1
+        self._size += len(chunk)
+        self._record(SNAPSHOT_CHUNK, bytes(chunk))
+
+    def commit(self) -> None:
+        """Make it durable under its name. Raises `SnapshotFailed`.
+
+        If the name cannot be synced it is taken away again: a name that a power cut may take must not be found by a
+        process that starts before, since no later sync of the directory need make it durable (contracts 4).
+        """
+        self._record(SNAPSHOT_END, _END.pack(self._size))
+        assert self._descriptor is not None, "a snapshot that is being written has a file"
+        files = self._directory.files
+        try:
+            files.sync(self._descriptor)
+            files.rename(self._directory.descriptor, self._name, self._final)
+            self._name = self._final
+            files.sync(self._directory.descriptor)
+        except OSError as refusal:
+            self._fail(refusal)
+        self._close()
+        self.committed = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may be written."""
+        return self._descriptor is not None
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Safe to call again, and after everything else."""
+        if self._descriptor is not None:
+            self._close()
+            with suppress(OSError):  # what is not finished is removed by a start
+                self._directory.files.unlink(self._directory.descriptor, self._name)
+
+    def _record(self, kind: int, body: bytes) -> None:
+        at = EntryId(Term(0), LogIndex(self._count))
+        data, self._chain = encode_frame(kind, at, body, self._chain)
+        try:
+            self._append(data)
+        except OSError as refusal:
+            self._fail(refusal)
+
+    def _append(self, data: bytes) -> None:
+        assert self._descriptor is not None, "this snapshot is written, abandoned or failed"
+        write_all(self._directory.files, self._descriptor, data, self._at)
+        self._at += len(data)
+        self._unsynced += len(data)
+        if self._unsynced >= CHUNK_BYTES_MAX:
+            self._directory.files.sync_data(self._descriptor)
+            self._unsynced = 0
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._directory.files.close(descriptor)
+
+    def _fail(self, refusal: OSError) -> None:
+        self.abandon()
+        file = os.path.join(self._directory.path, self._name)
+        raise SnapshotFailed(
+            f"writing {file} failed at byte {self._at}: {refusal.strerror or refusal}; the state before is as it was, "
+            "see to the disk (space, health), it is tried again",
+            file=file,
+        ) from refusal
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+class SnapshotReader:
+    """A snapshot file, open: removing or replacing the file does not disturb who reads it."""
+
+    def __init__(self, directory: DataDirectory, index: LogIndex) -> None:
+        """Open it and read its header.
+
+        Raises `SnapshotDamaged` (its absence too), `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
+        """
+        self._files = directory.files
+        self._file = os.path.join(directory.path, name := snapshot_name(index))
+        try:
+            self._descriptor = directory.open(name, READ)
+        except FileNotFoundError as refusal:
+            raise self._damaged(0, "it is gone") from refusal
+        try:
+            self._size = self._files.fstat(self._descriptor).size
+            frame = self._read(0, 0, HEADER_BYTES_MAX)
+            if frame.kind == SNAPSHOT_HEADER and frame.version > FORMAT_VERSION:
+                raise newer_format(directory, name, frame.version)
+            try:
+                header = decode_header(frame)
+            except ImpossibleRecord as refusal:
+                raise self._damaged(0, str(refusal)) from refusal
+            if header.identity != directory.identity:
+                raise foreign(directory, name, header.identity.member_id, header.identity.group)
+            if header.meta.last.index != index:
+                raise self._damaged(0, f"this is the snapshot of index {header.meta.last.index} under another name")
+        except BaseException:
+            self._files.close(self._descriptor)
+            raise
+        self.meta: Final = header.meta
+        self.genesis: Final = header.genesis
+        self._first = frame
+
+    def chunks(self) -> Iterator[bytes]:
+        """The state, in the pieces in which it was written. Raises `SnapshotDamaged` at the first that is not good,
+        and at the end if it is not where it should be; OSError from the disk."""
+        frame, count, size = self._first, 0, 0
+        while True:
+            at = frame.behind
+            frame = self._read(at, frame.chain, CHUNK_BYTES_MAX)
+            if frame.kind == SNAPSHOT_END:
+                break
+            count, size = count + 1, size + len(frame.body)
+            if frame.kind != SNAPSHOT_CHUNK or frame.entry_index != count or frame.entry_term or not frame.body:
+                raise self._damaged(at, f"another record where chunk {count} belongs")
+            yield frame.body
+        if (frame.entry_index, frame.entry_term, frame.body) != (count, 0, _END.pack(size)):
+            raise self._damaged(at, f"an end that does not fit {count} chunks of {size} bytes")
+        if frame.behind != self._size:
+            raise self._damaged(frame.behind, "bytes behind its end")
+
+    def close(self) -> None:
+        """Once, when nobody reads any more."""
+        self._files.close(self._descriptor)
+
+    def _read(self, at: int, chain: int, body_bytes_max: int) -> Frame:
+        head = self._bytes(at, FRAME_BYTES)
+        length = read_length(head)
+        if length is None or length > min(body_bytes_max, self._size - at - FRAME_BYTES):
+            raise self._damaged(at, "no record")
+        frame = read_frame(self._bytes(at, FRAME_BYTES + length), 0, FRAME_BYTES + length, chain)
+        if frame is None:
+            raise self._damaged(at, "a checksum that does not fit")
+        if at and frame.version != FORMAT_VERSION:  # the header's is looked at by itself
+            raise self._damaged(at, f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
+        return frame._replace(behind=at + frame.behind)
+
+    def _bytes(self, at: int, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size and (part := self._files.read(self._descriptor, size, at)):
+            parts.append(part)
+            at, size = at + len(part), size - len(part)
+        return b"".join(parts)
+
+    def _damaged(self, offset: int, why: str) -> SnapshotDamaged:
+        return SnapshotDamaged(
+            f"{self._file} is damaged at byte {offset}: {why}; the snapshot before it or another member has the state",
+            file=self._file,
+            offset=offset,
+            why=why,
+        )
+
+
+# -- what lies in a directory -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The snapshots of a directory."""
+
+    meta: SnapshotMeta | None
+    """The newest that is whole; its every checksum was verified."""
+    genesis: Genesis | None
+    names: tuple[str, ...]
+    """Files of all snapshots, rising."""
+    damaged: tuple[SnapshotDamaged, ...]
+    """What is wrong with newer ones, the newest first."""
+    unfinished: tuple[str, ...]
+    """Files that never got their name."""
+
+
+def find_snapshot(directory: DataDirectory) -> Found:
+    """The newest snapshot that is whole. Raises `ForeignDirectory`, `NewerFormat`, or OSError from the disk."""
+    listed = directory.files.list_names(directory.descriptor)
+    indexes = snapshot_indexes(listed)
+    damaged: list[SnapshotDamaged] = []
+    meta, genesis = None, None
+    for index in reversed(indexes):
+        try:
+            reader = SnapshotReader(directory, index)
+        except SnapshotDamaged as refusal:
+            damaged.append(refusal)
+            continue
+        try:
+            for _ in reader.chunks():
+                pass
+        except SnapshotDamaged as refusal:
+            damaged.append(refusal)
+            continue
+        finally:
+            reader.close()
+        meta, genesis = reader.meta, reader.genesis
+        break
+    return Found(
+        meta=meta,
+        genesis=genesis,
+        names=tuple(map(snapshot_name, indexes)),
+        damaged=tuple(damaged),
+        unfinished=tuple(sorted(name for name in listed if name.endswith(SNAPSHOT_SUFFIX + UNFINISHED_SUFFIX))),
+    )
+
+
+def snapshot_indexes(names: list[str]) -> list[LogIndex]:
+    """Of all snapshots among these files, rising."""
+    return sorted(LogIndex(int(match[1])) for match in map(_SNAPSHOT_NAME.fullmatch, names) if match)

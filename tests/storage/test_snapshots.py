@@ -1,0 +1,324 @@
+"""Snapshot files beside the log: what falls back, what is refused, and which files of the log go (ADR 10)."""
+
+from __future__ import annotations
+
+import random
+from zlib import crc32
+
+import pytest
+
+from raft_actors.core.types import EntryId, LogIndex, Term
+from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat, SnapshotDamaged, SnapshotFailed
+from raft_actors.storage.records import SNAPSHOT_CHUNK, encode_frame, read_frame
+from raft_actors.storage.segments import LogFile, first_needed
+from raft_actors.storage.snapshots import snapshot_name
+from raft_actors.storage.wal import FileStorage
+from tests.storage.faulty_files import PATH, FaultyFiles, everything, nothing
+from tests.storage.logs import (
+    GENESIS,
+    GROUP,
+    MEMBER,
+    OTHER,
+    append,
+    command,
+    meta,
+    read_snapshot,
+    reset,
+    state_at,
+    take_snapshot,
+    truncate,
+    vote,
+)
+
+
+def start(files: FaultyFiles, segment_bytes_max: int = 700) -> FileStorage:
+    files.kill()
+    return FileStorage.open(PATH, group=GROUP, member_id=MEMBER, segment_bytes_max=segment_bytes_max, files=files)
+
+
+def with_entries(files: FaultyFiles, last: int) -> FileStorage:
+    storage = start(files)
+    storage.write_genesis(GENESIS)
+    storage.write([vote(1, OTHER)])
+    for index in range(1, last + 1):
+        storage.write([append(command(1, index, 100))])
+    return storage
+
+
+def compacted(files: FaultyFiles) -> FileStorage:
+    """Snapshots at 10 and 20, the log from 10 on."""
+    storage = with_entries(files, 25)
+    take_snapshot(storage, 1, 10)
+    take_snapshot(storage, 1, 20)
+    storage.compact(LogIndex(10))
+    return storage
+
+
+def bytes_of(files: FaultyFiles, index: int) -> bytearray:
+    return files.cached_names[snapshot_name(LogIndex(index))].cache
+
+
+def log_names(files: FaultyFiles) -> list[str]:
+    return sorted(name for name in files.cached_names if name.endswith(".seg"))
+
+
+class TestADamagedSnapshot:
+    """reliability C15; contracts 5 c."""
+
+    def test_costs_nothing_where_the_one_before_it_and_the_log_are_enough(self):
+        files = FaultyFiles()
+        compacted(files)
+        bytes_of(files, 20)[-40] ^= 1
+        found = start(files).recovered
+        assert found.snapshot == meta(1, 10)
+        assert found.base.index <= 10
+        assert found.entries[-1] == command(1, 25, 100)
+        (said,) = found.damaged_snapshots
+        assert snapshot_name(LogIndex(20)) in said
+
+    def test_is_replaced_by_the_next_of_the_same_index(self):
+        files = FaultyFiles()
+        compacted(files)
+        bytes_of(files, 20)[-40] ^= 1
+        storage = start(files)
+        take_snapshot(storage, 1, 20)
+        storage = start(files)
+        assert storage.recovered.snapshot == meta(1, 20)
+        assert read_snapshot(storage, 20) == state_at(20)
+
+    def test_is_refused_when_the_log_begins_there(self):
+        files = FaultyFiles()
+        storage = compacted(files)
+        take_snapshot(storage, 2, 100)
+        storage.write([vote(2), reset(2, 100)])
+        storage.write([append(command(2, 101))])
+        storage.compact(LogIndex(100))
+        start(files)
+        bytes_of(files, 100)[-40] ^= 1
+        with pytest.raises(LogDamaged, match="checksum") as refusal:
+            start(files)
+        assert refusal.value.file.endswith(snapshot_name(LogIndex(100)))
+        assert not files.descriptors, "a refusal holds nothing open"
+
+    def test_is_refused_when_the_reset_to_it_is_in_the_log_and_older_ones_are_good(self):
+        """Else what was acknowledged behind it were dropped in silence, and the member voted."""
+        files = FaultyFiles()
+        storage = compacted(files)
+        take_snapshot(storage, 2, 100)
+        storage.write([vote(2), reset(2, 100)])
+        storage.write([append(command(2, 101))])
+        del files.cached_names[snapshot_name(LogIndex(100))]
+        with pytest.raises(LogDamaged, match="no good snapshot"):
+            start(files)
+
+    def test_that_was_the_only_one_costs_nothing_as_long_as_the_log_is_whole(self):
+        files = FaultyFiles()
+        take_snapshot(with_entries(files, 5), 1, 3)
+        bytes_of(files, 3)[0] ^= 1
+        found = start(files).recovered
+        assert found.snapshot is None
+        assert len(found.entries) == 5
+
+    @pytest.mark.parametrize("index", [9, 10])
+    def test_both_gone_is_damage(self, index):
+        files = FaultyFiles()
+        compacted(files)
+        for each in (10, 20):
+            del files.cached_names[snapshot_name(LogIndex(each))]
+        with pytest.raises(LogDamaged):
+            start(files)
+
+    def test_is_told_while_it_is_read(self):
+        files = FaultyFiles()
+        storage = compacted(files)
+        source = storage.open_snapshot(LogIndex(10))
+        bytes_of(files, 10)[-40] ^= 1
+        with pytest.raises(SnapshotDamaged, match="snap-0000"):
+            list(source.chunks())
+        source.close()
+
+    def test_bytes_behind_the_end_are_damage(self):
+        files = FaultyFiles()
+        compacted(files)
+        bytes_of(files, 20).extend(b"\0")
+        assert start(files).recovered.snapshot == meta(1, 10)
+
+    def test_under_the_name_of_another_is_damage(self):
+        files = FaultyFiles()
+        compacted(files)
+        files.cached_names[snapshot_name(LogIndex(21))] = files.cached_names.pop(snapshot_name(LogIndex(20)))
+        found = start(files).recovered
+        assert found.snapshot == meta(1, 10)
+        assert "another name" in found.damaged_snapshots[0]
+
+    def test_pieces_out_of_order_are_damage(self):
+        """A chunk says which one it is, however good its checksum."""
+        files = FaultyFiles()
+        take_snapshot(with_entries(files, 5), 1, 3)
+        data = bytes_of(files, 3)
+        header = read_frame(bytes(data), 0, len(data), 0)
+        lie, _ = encode_frame(SNAPSHOT_CHUNK, EntryId(Term(0), LogIndex(2)), b"second", header.chain)
+        data[header.behind :] = lie
+        found = start(files).recovered
+        assert found.snapshot is None
+        assert "chunk 1" in found.damaged_snapshots[0]
+
+
+class TestWhoseItIs:
+    def test_a_snapshot_of_another_directory_is_refused(self):
+        files, others = FaultyFiles(seed=1), FaultyFiles(seed=2)
+        compacted(files)
+        compacted(others)
+        name = snapshot_name(LogIndex(20))
+        files.cached_names[name].cache = others.cached_names[name].cache
+        with pytest.raises(ForeignDirectory):
+            start(files)
+
+    def test_a_newer_format_is_refused(self):
+        files = FaultyFiles()
+        compacted(files)
+        data = bytes_of(files, 20)
+        header = read_frame(bytes(data), 0, len(data), 0)
+        newer = bytearray(data[: header.behind])
+        newer[2] = 2
+        data[: header.behind] = sealed(bytes(newer))
+        with pytest.raises(NewerFormat):
+            start(files)
+
+    def test_snapshots_without_a_log_are_damage_and_draw_no_new_identity(self):
+        """A member that lost its log has lost its vote: it must not begin again from its snapshot."""
+        files = FaultyFiles()
+        compacted(files)
+        for name in log_names(files):
+            del files.cached_names[name]
+        identity = bytes(files.cached_names["IDENTITY"].cache)
+        with pytest.raises(LogDamaged, match="no file of the log"):
+            start(files)
+        assert bytes(files.cached_names["IDENTITY"].cache) == identity
+
+
+def sealed(data: bytes) -> bytes:
+    return data[:-4] + crc32(data[:-4]).to_bytes(4, "little")
+
+
+class TestWhatGoes:
+    def test_a_truncation_that_reaches_too_far_keeps_the_file_before_it(self):
+        """The new first file would begin with a truncation of what it does not have."""
+        files = FaultyFiles()
+        storage = with_entries(files, 30)
+        while storage._end.offset < 700:  # the next group begins a file
+            storage.write([vote(storage._image.hard_state.term + 1)])
+        term = storage._image.hard_state.term
+        storage.write([truncate(10), append(command(term, 10))])
+        for index in range(11, 60):
+            storage.write([append(command(term, index, 100))])
+        for at in (20, 35, 50):
+            take_snapshot(storage, term, at)
+            storage.compact(LogIndex(at))
+            storage = start(files)
+            assert storage.recovered.base.index <= at
+            assert storage.recovered.entries[-1] == command(term, 59, 100)
+        assert storage.recovered.base.index > 30, "in the end the truncation is behind us"
+
+    def test_the_file_before_the_first_goes_first(self):
+        files = FaultyFiles()
+        storage = with_entries(files, 40)
+        take_snapshot(storage, 1, 30)
+        done = len(files.calls)
+        storage.compact(LogIndex(30))
+        calls = files.calls[done:]
+        assert calls[1] == "sync directory", calls
+        first_removed = calls[0].removeprefix("unlink ")
+        assert all(call.removeprefix("unlink ") < first_removed for call in calls[2:])
+        assert len(calls) > 3
+
+    def test_stopped_anywhere_the_log_is_whole(self):
+        for keep in (nothing, everything):
+            done = 0
+            while True:
+                files = FaultyFiles()
+                storage = with_entries(files, 40)
+                take_snapshot(storage, 1, 30)
+                files.fail_at, files.fail_for_ever = len(files.calls) + done, True
+                storage.compact(LogIndex(30))
+                failed = len(files.calls) > files.fail_at
+                files.power_cut(keep)
+                found = start(files).recovered
+                assert found.base.index <= 30
+                assert found.entries[-1] == command(1, 40, 100)
+                if not failed:
+                    break
+                done += 1
+            assert done > 4
+
+    def test_what_could_not_be_removed_goes_the_next_time(self):
+        files = FaultyFiles()
+        storage = with_entries(files, 40)
+        take_snapshot(storage, 1, 30)
+        before = storage.log_bytes
+        files.fail_at = len(files.calls) + 1
+        storage.compact(LogIndex(30))
+        assert storage.log_bytes == before
+        storage.compact(LogIndex(30))
+        assert storage.log_bytes < before / 2
+        assert len(log_names(files)) < 8
+
+    def test_a_start_removes_what_was_never_finished(self):
+        files = FaultyFiles()
+        with_entries(files, 5).begin_snapshot(meta(1, 3)).write(b"half")
+        assert any(name.endswith(".snap.new") for name in files.cached_names)
+        start(files)
+        assert not any(name.endswith(".snap.new") for name in files.cached_names)
+
+    @pytest.mark.parametrize("seed", range(300))
+    def test_first_needed_agrees_with_reading_from_there(self, seed):
+        """Dumb twin: a file may be the first if what is read from there on never reaches below what is before it."""
+        dice = random.Random(seed)
+        files = [
+            LogFile(
+                number=number,
+                size=1,
+                before=EntryId(Term(1), LogIndex(dice.randrange(12))),
+                reaches_down_to=dice.choice((None, None, LogIndex(dice.randrange(1, 12)))),
+            )
+            for number in range(1, dice.randrange(2, 7))
+        ]
+        to = LogIndex(dice.randrange(1, 12))
+
+        def may_be_first(at: int) -> bool:
+            lows = [each.reaches_down_to for each in files[at:] if each.reaches_down_to is not None]
+            return files[at].before.index <= to and all(low > files[at].before.index for low in lows)
+
+        assert first_needed(files, to) == max((at for at in range(1, len(files)) if may_be_first(at)), default=0)
+
+
+class TestAWriter:
+    def test_every_failure_leaves_nothing_and_the_log_goes_on(self):
+        number = 0
+        while True:
+            files = FaultyFiles()
+            storage = with_entries(files, 5)
+            files.fail_at = len(files.calls) + number
+            try:
+                take_snapshot(storage, 1, 3)
+                break
+            except SnapshotFailed:
+                pass
+            assert not any(".snap" in name for name in files.cached_names), files.calls[-3:]
+            storage.write([append(command(1, 6))])
+            files.power_cut(nothing)
+            storage = start(files)
+            assert storage.recovered.snapshot is None, "a name that was never told to be durable"
+            assert storage.recovered.entries[-1] == command(1, 6)
+            number += 1
+        assert number > 5
+
+    def test_the_state_is_synced_bit_by_bit(self):
+        files = FaultyFiles()
+        storage = with_entries(files, 5)
+        done = len(files.calls)
+        sink = storage.begin_snapshot(meta(1, 3))
+        for _ in range(3):
+            sink.write(bytes(4 * 1024 * 1024))
+        sink.commit()
+        assert sum("sync" in call for call in files.calls[done:]) == 5
