@@ -31,6 +31,8 @@ class LogImage:
     """The entry before the first one: the genesis, or what a snapshot covers."""
     entries: list[Entry] = field(default_factory=list)
     """Consecutive from `base` on."""
+    is_cut: bool = False
+    """While files are read whose earlier ones went in a compaction: what was before `base` is in a snapshot."""
 
     @property
     def last(self) -> EntryId:
@@ -71,6 +73,9 @@ class LogImage:
                 self._append(entries)
             case HardState():
                 self._set_hard_state(record)
+            case Truncate(from_index=index) if self.is_cut and 0 < index <= self.base.index:
+                # The term of what is left is not known. What follows is covered by the snapshot, too; or a reset is.
+                self.base, self.entries = EntryId(Term(0), LogIndex(index - 1)), []
             case Truncate(from_index=index):
                 if not self.base.index < index <= self.last.index:
                     raise ImpossibleRecord(
@@ -78,13 +83,13 @@ class LogImage:
                     )
                 del self.entries[index - self.base.index - 1 :]
             case Reset(base=base):
-                if base.index <= self.base.index:
+                if base.index <= self.base.index and not self.is_cut:
                     raise ImpossibleRecord(
                         f"a reset to index {base.index} of a log that begins behind {self.base.index}"
                     )
                 if self.holds(base):
                     raise ImpossibleRecord(f"a reset to {base}, which the log holds")
-                self.base, self.entries = base, []
+                self.base, self.entries, self.is_cut = base, [], False
             case Genesis():
                 if self.genesis not in (None, record):
                     raise ImpossibleRecord("a second genesis that differs from the first")

@@ -120,9 +120,7 @@ def recover(directory: DataDirectory) -> RecoveredLog:
             )
             _Walk(directory, segment, log).to_end(floor)
         else:
-            successor = chain[at + 1].header
-            assert successor is not None, "only files with a header are on the way from the head"
-            _Walk(directory, load_segment(directory, segment.number), log).to(successor.continues)
+            _Walk(directory, load_segment(directory, segment.number), log).to(_header_of(chain[at + 1]).continues)
     _continue_snapshot(directory, log, chain, found)
     log.files = [each for each in log.files if each.number <= log.continues.segment]
     kept = {each.number for each in log.files}
@@ -132,18 +130,23 @@ def recover(directory: DataDirectory) -> RecoveredLog:
 
 def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[Segment], found: Found) -> None:
     """Join the log to the newest good snapshot, as the table of ADR 10 says. Raises `LogDamaged`."""
+    image = log.image
     if found.names and not chain:
         raise damaged(directory, found.names[-1], 0, 0, "no file of the log lies beside this snapshot")
     try:
-        reset = log.image.reset_to(found.meta)
+        reset = image.reset_to(found.meta)
         if reset is not None:
-            log.image.apply(reset)
+            image.apply(reset)
             log.pending.append(reset)
         if found.genesis is not None:
-            log.image.apply(found.genesis)
+            image.apply(found.genesis)
     except ImpossibleRecord as refusal:
         first = chain[0].name if chain else segment_name(1)
-        raise _unreachable(directory, found, first, log.image.base.index, str(refusal)) from refusal
+        raise _unreachable(directory, found, first, image.base.index, str(refusal)) from refusal
+    if image.is_cut and found.meta is not None and image.base != found.meta.last and image.base.term == 0:
+        # Its term is not known, but it lies before what the snapshot covers and the log holds: so does the next one.
+        image.compact(LogIndex(image.base.index + 1))
+    image.is_cut = False
 
 
 def _unreachable(directory: DataDirectory, found: Found, name: str, index: int, why: str) -> LogDamaged:
@@ -177,32 +180,40 @@ def _counts(directory: DataDirectory, segment: Segment) -> bool:
 def _chain_of(directory: DataDirectory, head: Segment, numbers: frozenset[int], found: Found) -> list[Segment]:
     """The files from the first to the head, each found through the one after it.
 
-    The first is the one before which nothing ever was, or one before which a good snapshot holds everything.
+    The first is the one before which nothing ever was. Or, where that one is gone, the first that begins at or below
+    what a good snapshot covers: nothing that is needed was before it, whichever of the earlier files are still there.
     """
     chain = [head]
-    while True:
-        header = chain[0].header
-        assert header is not None, "a file without a header cannot count"
-        earlier = header.continues.segment
-        if earlier == 0:
-            return chain
-        if earlier not in numbers and found.meta is not None and header.before.index <= found.meta.last.index:
-            return chain
+    while (earlier := _header_of(chain[0]).continues.segment) != 0:
         if earlier not in numbers:
-            raise _unreachable(
-                directory, found, segment_name(earlier), header.before.index, f"missing before {chain[0].name}"
-            )
+            return _cut(directory, chain, found)
         segment = load_segment(directory, earlier, SEGMENT_HEADER_BYTES_MAX)  # the log need not fit into memory twice
         if segment.header is None:
             raise damaged(directory, segment.name, 0, 0, f"broken, although {chain[0].name} continues it")
         chain.insert(0, segment)
+    return chain
+
+
+def _cut(directory: DataDirectory, chain: list[Segment], found: Found) -> list[Segment]:
+    covered = 0 if found.meta is None else found.meta.last.index
+    for at, segment in enumerate(chain):
+        if 0 < covered >= _header_of(segment).before.index:
+            return chain[at:]
+    header = _header_of(chain[0])
+    missing = segment_name(header.continues.segment)
+    raise _unreachable(directory, found, missing, header.before.index, f"missing before {chain[0].name}")
+
+
+def _header_of(segment: Segment) -> SegmentHeader:
+    assert segment.header is not None, "a file without a header is not on the way from the head"
+    return segment.header
 
 
 def _require_continued_files(directory: DataDirectory, later: list[SegmentHeader], chain: list[Segment]) -> None:
     """A file that was being created names a place that was durable before: it must still be there."""
     known = {0} | {segment.number for segment in chain}
-    if chain and chain[0].header is not None:
-        known.add(chain[0].header.continues.segment)  # it went in a compaction, and a file without groups adds nothing
+    if chain:
+        known.add(_header_of(chain[0]).continues.segment)  # gone in a compaction, or 0
     for header in later:
         if header.continues.segment not in known:
             name = segment_name(header.continues.segment)
@@ -270,7 +281,7 @@ class _Walk:
         self._at, self._chain = segment.header_end, segment.header_chain
         header, image = segment.header, log.image
         if not log.files and header.continues.segment:  # what was before it went in a compaction (`_chain_of`)
-            image.base, image.hard_state = header.before, header.hard_state
+            image.base, image.hard_state, image.is_cut = header.before, header.hard_state, True
         log.files.append(LogFile(number=segment.number, size=segment.size, before=header.before))
         if (header.hard_state, header.before) != (image.hard_state, image.last):
             raise self._damaged(0, "the header does not follow from the files before")
@@ -328,9 +339,10 @@ class _Walk:
                 image.apply(record)
         except ImpossibleRecord as refusal:
             raise self._damaged(self._at, str(refusal)) from refusal
+        if image.is_cut and not image.entries and image.base.index == group.last.index:
+            image.base = group.last  # truncated to a place before the first file that is left
         if image.last != group.last:
             raise self._damaged(self._at, f"the group ends at {image.last} and its trailer says {group.last}")
-        self._log.files[-1].take(group.records)
         self._log.pending = group.records
 
     def _damaged(self, offset: int, why: str) -> LogDamaged:

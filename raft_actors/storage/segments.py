@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from raft_actors.core.effects import Reset, Truncate
 from raft_actors.core.types import EntryId, LogIndex
 from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat
 from raft_actors.storage.directory import SEGMENT_SUFFIX, DataDirectory
 from raft_actors.storage.files import READ, read_all
-from raft_actors.storage.image import ImpossibleRecord, LogRecord
+from raft_actors.storage.image import ImpossibleRecord
 from raft_actors.storage.records import (
     FORMAT_VERSION,
     SEGMENT_HEADER,
@@ -55,36 +54,14 @@ class LogFile:
     """Bytes; 0 of the file that is being written."""
     before: EntryId
     """The entry before its first record."""
-    reaches_down_to: LogIndex | None = None
-    """Lowest index that a truncation or a reset in it names; None without any."""
-
-    def take(self, records: Iterable[LogRecord]) -> None:
-        """Records that are in it."""
-        for record in records:
-            if isinstance(record, Truncate):
-                self._reaches(record.from_index)
-            elif isinstance(record, Reset):
-                self._reaches(record.base.index)
-
-    def _reaches(self, index: LogIndex) -> None:
-        lowest = self.reaches_down_to
-        self.reaches_down_to = index if lowest is None else min(lowest, index)
 
 
 def first_needed(files: Sequence[LogFile], to: LogIndex) -> int:
-    """Position of the newest file that may be the first when all entries up to and with `to` are in a snapshot.
+    """Position of the newest file that begins at or below `to`: before it nothing is that a snapshot of `to` has not.
 
-    The entry before it must be covered; and reading from there on must not meet a truncation or a reset, in it or in
-    any later file, of what was left out. 0 when no file can go.
+    0 when no file can go.
     """
-    lowest: LogIndex | None = None
-    for position in range(len(files) - 1, 0, -1):
-        each = files[position]
-        if each.reaches_down_to is not None and (lowest is None or each.reaches_down_to < lowest):
-            lowest = each.reaches_down_to
-        if each.before.index <= to and (lowest is None or lowest > each.before.index):
-            return position
-    return 0
+    return next((at for at in range(len(files) - 1, 0, -1) if files[at].before.index <= to), 0)
 
 
 def segment_name(number: int) -> str:

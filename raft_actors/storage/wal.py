@@ -24,10 +24,9 @@ comes back is not on the way from the head. So after SIGKILL, recovery, an answe
 in the new segment, synced. A file whose opening is empty and that holds no group adds nothing: its successor continues
 what it continued, so idle starts leave one file behind, not many.
 
-**Compaction** removes files whose entries a durable snapshot covers (ADR 10; `segments.first_needed` says which may be
-the first). The one before the new first goes first, and the directory is synced: from there on all earlier ones are off
-the way from the head, and go in any order. *Stopped anywhere:* the way from the head ends at the old first file or at
-the new one, and both may be first.
+**Compaction** removes files, and does nothing else: a later file begins at or below what a durable snapshot covers, and
+a start can read from there (recovery.py). Which of the earlier ones are left, or come back, makes no difference; so
+nothing is synced.
 """
 
 from __future__ import annotations
@@ -183,23 +182,18 @@ class FileStorage:
         `to` is the index of a durable snapshot. What the disk refuses to remove stays until the next time.
         """
         self._require_usable()
-        names = self._files.list_names(self._directory.descriptor)
-        snapshots = snapshot_indexes(names)
-        assert to in snapshots, f"compaction to {to}, and the snapshots are {snapshots}"
         self._image.compact(to)
-        position = first_needed(self._log_files, to)
-        gone = [segment_name(each.number) for each in reversed(self._log_files[:position])]
         with suppress(OSError):
-            for number, name in enumerate(gone):
-                with suppress(FileNotFoundError):  # an attempt before got so far
+            snapshots = snapshot_indexes(self._files.list_names(self._directory.descriptor))
+            assert to in snapshots, f"compaction to {to}, and the snapshots are {snapshots}"
+            gone = self._log_files[: first_needed(self._log_files, to)]
+            names = [segment_name(each.number) for each in gone]
+            names += [snapshot_name(index) for index in snapshots if index < to]
+            for name in names:
+                with suppress(FileNotFoundError):  # an attempt before came so far
                     self._files.unlink(self._directory.descriptor, name)
-                if number == 0:
-                    self._files.sync(self._directory.descriptor)
-            self._earlier_bytes -= sum(each.size for each in self._log_files[:position])
-            del self._log_files[:position]
-            for index in snapshots:
-                if index < to:
-                    self._files.unlink(self._directory.descriptor, snapshot_name(index))
+            self._earlier_bytes -= sum(each.size for each in gone)
+            del self._log_files[: len(gone)]
 
     def close(self) -> None:
         """Mark, release the lock, close the files. Safe to call again. Raises `StorageFailed` after releasing all."""
@@ -229,7 +223,6 @@ class FileStorage:
         except BaseException:
             self._close_segment()
             raise
-        self._log_files[-1].take(log.pending)
         self._marked, self._has_groups = True, bool(log.pending)
         for name in log.void:
             with suppress(OSError):  # it does not count; the next start tries again
@@ -284,7 +277,6 @@ class FileStorage:
             self._create_segment(self._end.segment + 1, hard_state, before, self._end, 0)
         directory_id = self._directory.identity.directory_id
         self._append(*encode_group(directory_id, self._end, before, self._image.last, records))
-        self._log_files[-1].take(records)
         self._marked, self._has_groups = False, True
 
     def _append(self, data: bytes, chain: int) -> None:

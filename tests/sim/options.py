@@ -228,11 +228,14 @@ def _draw_host_limits(dice: random.Random) -> HostLimits:
 
 def _draw_client_limits(dice: random.Random, sessions: SessionLimits, *, slow: bool) -> ClientLimits:
     tight = dice.random() < 0.4
+    # Where a session is dropped before a retry comes, an operation ends only if its first answer comes in time.
+    forgetful = sessions.idle_ms_max <= 10_000 or sessions.sessions_max <= 5
+    attempts_ms, calls_ms = ((800, 2000), (2000, 4000)) if forgetful else ((100, 400, 800), (500, 2000))
     backoff_ms = dice.choice((50, 100, 200)) if slow else dice.choice((20, 50, 200))
     return ClientLimits(
         commands_max=min(sessions.results_max, dice.choice((4, 16)) if tight else 8192),
-        attempt_ms=dice.choice((100, 400, 800)) if slow else dice.choice((30, 100, 400)),
-        call_ms=dice.choice((100, 500, 2000)),
+        attempt_ms=dice.choice(attempts_ms) if slow else dice.choice((30, 100, 400)),
+        call_ms=dice.choice(calls_ms) if slow else dice.choice((100, 500, 2000)),
         calls_in_flight_max=dice.choice((1, 2)) if tight else 4,
         batch_count_max=dice.choice((1, 3)) if tight else 1024,
         scouts_max=dice.choice((1, 2)) if tight else 16,

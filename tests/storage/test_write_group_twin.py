@@ -239,7 +239,7 @@ class Twin:
                     entries.append(decode_entry(record.body))
                 elif record.kind == 8:
                     del entries[record.index - 1 :]
-        return Model(genesis, term, vote, tuple(entries))  # type: ignore[arg-type]
+        return Model(genesis=genesis, term=term, vote=vote, entries=tuple(entries))  # type: ignore[arg-type]
 
 
 # -- both, side by side -----------------------------------------------------------------------------------------------
@@ -249,14 +249,14 @@ def left_behind(seed: int, step_count: int, stopped: bool) -> FaultyFiles:
     """What a drawn process leaves when it is killed, or when its machine stops in the middle of a call."""
     dice = random.Random(seed)
     files = FaultyFiles(seed=seed)
-    player = Player(files, draw(dice, step_count), dice=dice)
+    player = Player(files, draw(dice, step_count, snapshots=False), dice=dice)
     player.play()
     if not stopped:
         files.kill()
         return files
     images: list[FaultyFiles] = []
     files, again = FaultyFiles(seed=seed), random.Random(seed)
-    workload = draw(again, step_count)
+    workload = draw(again, step_count, snapshots=False)
     files.watch = lambda _: images.append(_torn(files, dice))
     Player(files, workload, dice=again).play()
     return dice.choice(images)

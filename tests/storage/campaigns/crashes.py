@@ -36,6 +36,7 @@ from tests.storage.faulty_files import (
     only_sizes,
     some,
 )
+from tests.storage.logs import read_snapshot
 
 IMAGES_PER_UNIT: Final = 2_000
 """A unit takes one workload after the other until it has opened so many."""
@@ -205,10 +206,17 @@ class Crashes:
         self._tally["recoveries"] += 1
         try:
             start = partial(open_storage, image, self._workload.segment_bytes_max)
-            found = measured(start, self._tally["recoveries"] % MEASURED_EVERY == 0).recovered
+            storage = measured(start, self._tally["recoveries"] % MEASURED_EVERY == 0)
+            found = storage.recovered
+            state = None if found.snapshot is None else b"".join(read_snapshot(storage, found.snapshot.last.index))
         except (RaftActorsError, AssertionError, OSError) as refusal:
             raise Found("a crash became a refusal", trace(refusal)) from refusal
+        expect(not found.damaged_snapshots, "a crash damaged a snapshot", "; ".join(found.damaged_snapshots))
         oracle.told(found)
+        if found.snapshot is not None:
+            expect(state == self._player.states[found.snapshot.last], "another state", f"of {found.snapshot.last}")
+            self._tally["snapshots found"] += 1
+        self._tally["logs that begin at a snapshot"] += found.base.index > 0
         return found.torn_bytes
 
 

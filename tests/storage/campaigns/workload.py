@@ -1,21 +1,21 @@
 """What a process does with its storage, drawn from a seed, as long as nothing stops it.
 
-Here:   `Step`, `draw`: legal groups of all kinds and sizes, idle marks, restarts, kills, power cuts; `Player`, which
-        performs them and keeps the oracle.
+Here:   `Step`, `draw`: legal groups of all kinds and sizes, idle marks, snapshots of the log, ahead of it and against
+        it, compactions, restarts, kills, power cuts; `Player`, which performs them and keeps the oracle.
 Never:  faults (crashes.py, failures.py), what is checked (oracle.py).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Final, TypeAlias
 
-from raft_actors.core.effects import Append, HardState, Record, Truncate
-from raft_actors.core.entries import Command, Entry, Genesis, Noop, Payload
+from raft_actors.core.effects import Append, HardState, Record, Reset, Truncate
+from raft_actors.core.entries import Command, Entry, Genesis, Noop, Payload, SnapshotMeta
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, Term
 from raft_actors.storage.image import LogRecord
 from raft_actors.storage.wal import FileStorage
@@ -38,8 +38,23 @@ class Move(Enum):
     POWER_CUT = "power cut"
 
 
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Write a snapshot."""
+
+    meta: SnapshotMeta
+    state: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Forget what a snapshot covers."""
+
+    to: LogIndex
+
+
 Group: TypeAlias = tuple[LogRecord, ...]
-Step: TypeAlias = Group | Move
+Step: TypeAlias = Group | Move | Take | Compact
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +71,55 @@ class Workload:
 
 def step_text(step: Step) -> str:
     """A step for people."""
-    if isinstance(step, Move):
-        return step.value
+    match step:
+        case Move():
+            return step.value
+        case Take(meta=meta):
+            return f"snapshot of {meta.last.term}/{meta.last.index} in {len(step.state)} chunks"
+        case Compact(to=to):
+            return f"compact to {to}"
     return ", ".join(map(_record_text, step))
 
 
-def draw(dice: random.Random, step_count: int) -> Workload:
+def draw(dice: random.Random, step_count: int, *, snapshots: bool = True) -> Workload:
     """A workload of so many steps; what each group holds may follow what the ones before left."""
     model = Model()
     steps: list[Step] = []
+    taken: list[EntryId] = []
+    """Snapshots that were not compacted away."""
     for _ in range(step_count):
         kind = dice.random()
-        if kind < 0.08 and model.genesis is None:
-            step: Step = (GENESIS,)
-        elif kind < 0.72:
+        compactions = [each.index for each in taken if model.id_at(each.index) == each]
+        step: Step
+        if kind < 0.2 and model.genesis is None:
+            step = (GENESIS,)
+        elif kind < 0.14 and model.genesis is not None and snapshots:
+            step = _draw_snapshot(dice, model)
+            taken.append(step.meta.last)
+            model = replace(model, snapshot=step.meta)
+        elif kind < 0.24 and compactions:
+            step = Compact(dice.choice(compactions))
+            taken = [each for each in taken if each.index >= step.to]
+        elif kind < 0.75:
             step = draw_group(dice, model)
         else:
             step = dice.choice((Move.MARK, Move.MARK, Move.RESTART, Move.KILL, Move.POWER_CUT))
         steps.append(step)
-        if not isinstance(step, Move):
+        if isinstance(step, tuple):
             model = model.after(step)
+        elif isinstance(step, Move) and step is not Move.MARK:
+            model = model.joined()
     return Workload(dice.choice(SEGMENT_SIZES), tuple(steps))
 
 
-def draw_group(dice: random.Random, model: Model) -> tuple[Record, ...]:
-    """One legal group: a truncation perhaps, a term or vote perhaps, entries perhaps; never nothing."""
-    records: list[Record] = []
-    if model.entries and dice.random() < 0.2:
-        records.append(Truncate(from_index=LogIndex(dice.randint(1, len(model.entries)))))
+def draw_group(dice: random.Random, model: Model) -> tuple[Record | Reset, ...]:
+    """One legal group: a reset or a truncation perhaps, a term or vote perhaps, entries perhaps; never nothing."""
+    records: list[Record | Reset] = []
+    joined = model.joined()
+    if joined is not model and dice.random() < 0.7:
+        records.append(Reset(base=joined.base))
+    elif model.last.index > model.committed and dice.random() < 0.2:
+        records.append(Truncate(from_index=LogIndex(dice.randint(model.committed + 1, model.last.index))))
     if dice.random() < 0.35 or (model.term == 0 and not records):
         records.append(_hard_state(dice, model))
     if not records or dice.random() < 0.6:
@@ -94,6 +130,34 @@ def draw_group(dice: random.Random, model: Model) -> tuple[Record, ...]:
     return tuple(records)
 
 
+def _draw_snapshot(dice: random.Random, model: Model) -> Take:
+    """Of something the log holds; or, as a leader may send it, ahead of the log or of another entry at its index."""
+    first, last = model.committed + 1, model.last
+    term = max(model.term, last.term)
+    kind = dice.random()
+    if first > last.index or kind < 0.15:
+        at = EntryId(Term(dice.randint(last.term, term)), LogIndex(max(first, last.index + dice.choice((1, 1, 7)))))
+    else:
+        index = dice.randint(first, last.index)
+        held = model.id_at(index)
+        assert held is not None, "between what is committed and the end lies the log"
+        at = EntryId(Term(held.term + 1), held.index) if kind < 0.25 and held.term < term else held
+    meta = SnapshotMeta(
+        last=at,
+        stamp_ms=dice.randrange(1 << 40),
+        configuration_id=EntryId(Term(dice.randint(0, at.term)), LogIndex(dice.randint(0, at.index))),
+        configuration=CONFIGURATION,
+    )
+    sizes = [dice.choice((1, 100, dice.randrange(1, 1500))) for _ in range(dice.choice((0, 1, 1, 2, 4)))]
+    return Take(meta, state_of(meta, sizes))
+
+
+def state_of(meta: SnapshotMeta, sizes: Sequence[int]) -> tuple[bytes, ...]:
+    """A state that tells its snapshot and its place in it."""
+    words = (b"%d/%d/%d " % (meta.last.term, meta.last.index, number) for number in range(len(sizes)))
+    return tuple((word * (size // len(word) + 1))[:size] for word, size in zip(words, sizes, strict=True))
+
+
 def _hard_state(dice: random.Random, model: Model) -> HardState:
     if model.vote is None and model.term and dice.random() < 0.4:
         return HardState(term=Term(model.term), voted_for=dice.choice(CANDIDATES))
@@ -101,8 +165,7 @@ def _hard_state(dice: random.Random, model: Model) -> HardState:
 
 
 def _entries(dice: random.Random, model: Model) -> tuple[Entry, ...]:
-    index = len(model.entries)
-    lowest = model.entries[-1].id.term if model.entries else 0
+    lowest, index = model.last.term, model.last.index
     term = Term(dice.randint(lowest, max(lowest, model.term)))
     return tuple(
         Entry(id=EntryId(term, LogIndex(index + more)), payload=_payload(dice), stamp_ms=dice.randrange(1 << 40))
@@ -129,6 +192,8 @@ class Player:
         self.at = 0
         """The step that is being taken."""
         self.storage: FileStorage | None = None
+        self.states: dict[EntryId, bytes] = {}
+        """Of all snapshots that were begun."""
         self._workload = workload
         self._dice = dice
 
@@ -156,6 +221,12 @@ class Player:
                 keeps = (nothing, everything, only_sizes, first(self._dice.randrange(4)), some(self._dice))
                 self._end(partial(self.files.power_cut, self._dice.choice(keeps)))
                 self.start()
+            case Take(meta=meta, state=state):
+                self.states[meta.last] = b"".join(state)
+                take(self.storage, self.oracle, step)
+            case Compact(to=to):
+                self.oracle.begin_compaction(to)
+                self.storage.compact(to)
             case _:
                 write(self.storage, self.oracle, step)
 
@@ -177,6 +248,16 @@ def open_storage(files: FaultyFiles, segment_bytes_max: int) -> FileStorage:
     return FileStorage.open(PATH, group=GROUP, member_id=MEMBER, segment_bytes_max=segment_bytes_max, files=files)
 
 
+def take(storage: FileStorage, oracle: Oracle, step: Take) -> None:
+    """One snapshot, which is there when the commit returns."""
+    oracle.begin_snapshot(step.meta)
+    sink = storage.begin_snapshot(step.meta)
+    for piece in step.state:
+        sink.write(piece)
+    sink.commit()
+    oracle.acknowledge()
+
+
 def write(storage: FileStorage, oracle: Oracle, group: Group) -> None:
     """One group, and its acknowledgement when the write returns."""
     oracle.begin(group)
@@ -196,5 +277,7 @@ def _record_text(record: LogRecord) -> str:
             return f"term {term} vote {'-' if vote is None else vote[:1].decode()}"
         case Truncate(from_index=index):
             return f"truncate from {index}"
+        case Reset(base=base):
+            return f"reset to {base.term}/{base.index}"
         case Genesis():
             return "genesis"
