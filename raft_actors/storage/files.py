@@ -104,6 +104,10 @@ class Files(Protocol):
         """Atomic; replaces `new`."""
         ...
 
+    def link(self, directory: int, old: str, new: str) -> None:
+        """A second name for a file; `new` must not exist."""
+        ...
+
     def unlink(self, directory: int, name: str) -> None: ...
 
     def lock(self, descriptor: int) -> bool:
@@ -182,6 +186,9 @@ class OsFiles:
 
     def rename(self, directory: int, old: str, new: str) -> None:
         os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def link(self, directory: int, old: str, new: str) -> None:
+        os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
 
     def unlink(self, directory: int, name: str) -> None:
         os.unlink(name, dir_fd=directory)

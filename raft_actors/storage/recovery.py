@@ -48,7 +48,7 @@ from raft_actors.storage.records import (
     read_mark,
 )
 from raft_actors.storage.segments import LogFile, Segment, damaged, load_segment, segment_name, segment_numbers
-from raft_actors.storage.snapshots import Found, find_snapshot
+from raft_actors.storage.snapshots import Found, SnapshotName, find_snapshot
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,9 +73,11 @@ class RecoveredLog:
     files: list[LogFile] = field(default_factory=list)
     """The files that count up to the last mark."""
     void: list[str] = field(default_factory=list)
-    """Names of the other segment files, and of snapshots never finished: they may go once a later file is durable."""
+    """Other segment files, unfinished snapshots, earlier names of snapshots: they go once a later file is durable."""
     snapshot: SnapshotMeta | None = None
     """The newest snapshot that is whole."""
+    snapshot_name: SnapshotName | None = None
+    """It need not be durable."""
     damaged_snapshots: tuple[str, ...] = ()
     """What is wrong with newer ones; without them the log was enough."""
 
@@ -90,8 +92,9 @@ def recover(directory: DataDirectory) -> RecoveredLog:
     log = RecoveredLog(
         number=max(numbers, default=0),
         snapshot=found.meta,
+        snapshot_name=found.name,
         damaged_snapshots=tuple(map(str, found.damaged)),
-        void=list(found.unfinished),
+        void=list(found.void),
     )
     later: list[SegmentHeader] = []
     chain: list[Segment] = []
@@ -132,7 +135,7 @@ def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[
     """Join the log to the newest good snapshot, as the table of ADR 10 says. Raises `LogDamaged`."""
     image = log.image
     if found.names and not chain:
-        raise damaged(directory, found.names[-1], 0, 0, "no file of the log lies beside this snapshot")
+        raise damaged(directory, found.names[-1].file, 0, 0, "no file of the log lies beside this snapshot")
     try:
         reset = image.reset_to(found.meta)
         if reset is not None:

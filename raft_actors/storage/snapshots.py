@@ -7,16 +7,18 @@ Never:  what a snapshot means for the log (recovery.py, wal.py), what the state 
                                         header's to 0
 
 A file gets its name only after all of it was synced, and nothing relies on it before the name was, too. So a file under
-its name that is not whole is damaged, never torn. A writer and readers may work in other threads than the log's.
+its name that is not whole is damaged, never torn. A name that a start *finds* need not be durable: its sync may have
+failed, and later ones make up for nothing (contracts 4). So a start gives the snapshot that it relies on a new name, of
+the next generation. A writer and readers may work in other threads than the log's.
 """
 
 from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -50,7 +52,7 @@ HEADER_BYTES_MAX: Final = 2 * 1024 * 1024
 
 _HEADER: Final = Struct("<16sIqQQIIB")  # directory id, member id, stamp, configuration's index, term; three lengths
 _END: Final = Struct("<Q")  # bytes of the state
-_SNAPSHOT_NAME: Final = re.compile(r"snap-(\d{20})\.snap", re.ASCII)
+_SNAPSHOT_NAME: Final = re.compile(r"snap-(\d{20})-(\d{8})\.snap", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +64,33 @@ class SnapshotHeader:
     meta: SnapshotMeta
 
 
-def snapshot_name(index: LogIndex) -> str:
-    """File name of the snapshot whose last entry has this index."""
-    return f"snap-{index:020d}{SNAPSHOT_SUFFIX}"
+@dataclass(frozen=True, slots=True, order=True)
+class SnapshotName:
+    """Which snapshot a file is, and how many names it had before."""
+
+    index: LogIndex
+    """Of the last entry that it covers."""
+    generation: int
+
+    @property
+    def file(self) -> str:
+        """In its directory."""
+        return f"snap-{self.index:020d}-{self.generation:08d}{SNAPSHOT_SUFFIX}"
+
+    def next(self) -> SnapshotName:
+        """A name that is not used."""
+        return replace(self, generation=self.generation + 1)
+
+
+def snapshot_names(files: Iterable[str]) -> list[SnapshotName]:
+    """Of all snapshots among these files, rising."""
+    found = (SnapshotName(LogIndex(int(m[1])), int(m[2])) for m in map(_SNAPSHOT_NAME.fullmatch, files) if m)
+    return sorted(found)
+
+
+def newest_names(files: Iterable[str]) -> dict[LogIndex, SnapshotName]:
+    """The newest name of each snapshot among these files, with rising index."""
+    return {name.index: name for name in snapshot_names(files)}
 
 
 # -- records ------------------------------------------------------------------------------------------------------
@@ -116,12 +142,12 @@ class SnapshotWriter:
 
     # There is one at a time in a directory (wal.py), and none replaces a good snapshot: indexes rise.
 
-    def __init__(self, directory: DataDirectory, header: SnapshotHeader) -> None:
+    def __init__(self, directory: DataDirectory, header: SnapshotHeader, name: SnapshotName) -> None:
         """Begin the file. Raises `SnapshotFailed`."""
         self._directory = directory
-        self.index: Final = header.meta.last.index
+        self.index: Final = name.index
         self.committed = False
-        self._final = snapshot_name(self.index)
+        self._final = name.file
         self._name = self._final + UNFINISHED_SUFFIX
         self._descriptor: int | None = None
         self._at = self._size = self._count = self._unsynced = 0
@@ -210,29 +236,29 @@ class SnapshotWriter:
 class SnapshotReader:
     """A snapshot file, open: removing or replacing the file does not disturb who reads it."""
 
-    def __init__(self, directory: DataDirectory, index: LogIndex) -> None:
+    def __init__(self, directory: DataDirectory, name: SnapshotName) -> None:
         """Open it and read its header.
 
         Raises `SnapshotDamaged` (its absence too), `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
         """
         self._files = directory.files
-        self._file = os.path.join(directory.path, name := snapshot_name(index))
+        self._file = os.path.join(directory.path, name.file)
         try:
-            self._descriptor = directory.open(name, READ)
+            self._descriptor = directory.open(name.file, READ)
         except FileNotFoundError as refusal:
             raise self._damaged(0, "it is gone") from refusal
         try:
             self._size = self._files.fstat(self._descriptor).size
             frame = self._read(0, 0, HEADER_BYTES_MAX)
             if frame.kind == SNAPSHOT_HEADER and frame.version > FORMAT_VERSION:
-                raise newer_format(directory, name, frame.version)
+                raise newer_format(directory, name.file, frame.version)
             try:
                 header = decode_header(frame)
             except ImpossibleRecord as refusal:
                 raise self._damaged(0, str(refusal)) from refusal
             if header.identity != directory.identity:
-                raise foreign(directory, name, header.identity.member_id, header.identity.group)
-            if header.meta.last.index != index:
+                raise foreign(directory, name.file, header.identity.member_id, header.identity.group)
+            if header.meta.last.index != name.index:
                 raise self._damaged(0, f"this is the snapshot of index {header.meta.last.index} under another name")
         except BaseException:
             self._files.close(self._descriptor)
@@ -301,23 +327,26 @@ class Found:
     meta: SnapshotMeta | None
     """The newest that is whole; its every checksum was verified."""
     genesis: Genesis | None
-    names: tuple[str, ...]
-    """Files of all snapshots, rising."""
+    name: SnapshotName | None
+    names: tuple[SnapshotName, ...]
+    """Of all snapshots, rising."""
     damaged: tuple[SnapshotDamaged, ...]
     """What is wrong with newer ones, the newest first."""
-    unfinished: tuple[str, ...]
-    """Files that never got their name."""
+    void: tuple[str, ...]
+    """Files that never got their name, and earlier names."""
 
 
 def find_snapshot(directory: DataDirectory) -> Found:
     """The newest snapshot that is whole. Raises `ForeignDirectory`, `NewerFormat`, or OSError from the disk."""
     listed = directory.files.list_names(directory.descriptor)
-    indexes = snapshot_indexes(listed)
+    names = newest_names(listed)
+    earlier = [name.file for name in snapshot_names(listed) if name != names[name.index]]
+    unfinished = [name for name in listed if name.endswith(SNAPSHOT_SUFFIX + UNFINISHED_SUFFIX)]
     damaged: list[SnapshotDamaged] = []
-    meta, genesis = None, None
-    for index in reversed(indexes):
+    meta, genesis, good = None, None, None
+    for name in reversed(names.values()):
         try:
-            reader = SnapshotReader(directory, index)
+            reader = SnapshotReader(directory, name)
         except SnapshotDamaged as refusal:
             damaged.append(refusal)
             continue
@@ -329,17 +358,13 @@ def find_snapshot(directory: DataDirectory) -> Found:
             continue
         finally:
             reader.close()
-        meta, genesis = reader.meta, reader.genesis
+        meta, genesis, good = reader.meta, reader.genesis, name
         break
     return Found(
         meta=meta,
         genesis=genesis,
-        names=tuple(map(snapshot_name, indexes)),
+        name=good,
+        names=tuple(names.values()),
         damaged=tuple(damaged),
-        unfinished=tuple(sorted(name for name in listed if name.endswith(SNAPSHOT_SUFFIX + UNFINISHED_SUFFIX))),
+        void=(*earlier, *sorted(unfinished)),
     )
-
-
-def snapshot_indexes(names: list[str]) -> list[LogIndex]:
-    """Of all snapshots among these files, rising."""
-    return sorted(LogIndex(int(match[1])) for match in map(_SNAPSHOT_NAME.fullmatch, names) if match)

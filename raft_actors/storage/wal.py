@@ -10,7 +10,8 @@ its name synced, all before its first group.
 **A start** reads (recovery.py) and then always makes a new segment, in steps each of which is durable before the next:
 
 1. the header, with its name: the new start counter, and `continues`, the last mark found. From there on the older files
-   are void, so the torn bytes there are never judged again;
+   are void, so the torn bytes there are never judged again. The same sync of the directory makes a new name of the
+   newest snapshot durable (snapshots.py);
 2. the one group behind that mark, if there is a whole one, written anew: it was read from the page cache, which a power
    cut empties, and a sync of the old file would not help where an earlier sync failed;
 3. a synced mark. Then `open` returns, and only then can anything found here, or the start counter, be told to anyone.
@@ -39,7 +40,7 @@ from typing import NoReturn
 from raft_actors.core.effects import HardState, Record, Reset
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import EntryId, Incarnation, LogIndex, MemberId
-from raft_actors.errors import StorageFailed
+from raft_actors.errors import SnapshotFailed, StorageFailed
 from raft_actors.storage.directory import DataDirectory, named_os_errors, open_data_directory
 from raft_actors.storage.files import CREATE_NEW, Files, OsFiles, write_all
 from raft_actors.storage.image import ImpossibleRecord, LogImage, LogRecord
@@ -55,10 +56,10 @@ from raft_actors.storage.recovery import RecoveredLog, recover
 from raft_actors.storage.segments import LogFile, first_needed, segment_name
 from raft_actors.storage.snapshots import (
     SnapshotHeader,
+    SnapshotName,
     SnapshotReader,
     SnapshotWriter,
-    snapshot_indexes,
-    snapshot_name,
+    newest_names,
 )
 
 
@@ -169,12 +170,20 @@ class FileStorage:
             self._covered = self._writer.index if self._writer.committed else self._covered
         assert meta.last.index > self._covered, f"a snapshot of {meta.last}, and one of {self._covered} is there"
         header = SnapshotHeader(identity=self._directory.identity, genesis=genesis, meta=meta)
-        self._writer = SnapshotWriter(self._directory, header)
+        try:
+            name = self._name_of(meta.last.index).next()
+        except OSError as refusal:
+            raise SnapshotFailed(
+                f"looking into {self._directory.path} failed: {refusal.strerror or refusal}; see to the disk, it is "
+                "tried again",
+                file=self._directory.path,
+            ) from refusal
+        self._writer = SnapshotWriter(self._directory, header, name)
         return self._writer
 
     def open_snapshot(self, index: LogIndex) -> SnapshotReader:
         """Read a snapshot, in any thread. Raises `SnapshotDamaged`, also when it is gone, or OSError from the disk."""
-        return SnapshotReader(self._directory, index)
+        return SnapshotReader(self._directory, self._name_of(index))
 
     def compact(self, to: LogIndex) -> None:
         """Remove the files that hold only entries up to and with `to`, and older snapshots than that one.
@@ -184,16 +193,21 @@ class FileStorage:
         self._require_usable()
         self._image.compact(to)
         with suppress(OSError):
-            snapshots = snapshot_indexes(self._files.list_names(self._directory.descriptor))
-            assert to in snapshots, f"compaction to {to}, and the snapshots are {snapshots}"
+            snapshots = newest_names(self._files.list_names(self._directory.descriptor))
+            assert to in snapshots, f"compaction to {to}, and the snapshots are {list(snapshots)}"
             gone = self._log_files[: first_needed(self._log_files, to)]
             names = [segment_name(each.number) for each in gone]
-            names += [snapshot_name(index) for index in snapshots if index < to]
+            names += [name.file for name in snapshots.values() if name.index < to]
             for name in names:
                 with suppress(FileNotFoundError):  # an attempt before came so far
                     self._files.unlink(self._directory.descriptor, name)
             self._earlier_bytes -= sum(each.size for each in gone)
             del self._log_files[: len(gone)]
+
+    def _name_of(self, index: LogIndex) -> SnapshotName:
+        """The newest name of this snapshot; one of generation 0, which no file has, where there is none."""
+        names = newest_names(self._files.list_names(self._directory.descriptor))
+        return names.get(index, SnapshotName(index, 0))
 
     def close(self) -> None:
         """Mark, release the lock, close the files. Safe to call again. Raises `StorageFailed` after releasing all."""
@@ -212,6 +226,9 @@ class FileStorage:
     def _begin(self, log: RecoveredLog) -> None:
         """The three steps of a start, then the removal of what no longer counts."""
         directory_id, after = self._directory.identity.directory_id, log.image.last
+        if log.snapshot_name is not None:
+            self._files.link(self._directory.descriptor, log.snapshot_name.file, log.snapshot_name.next().file)
+            log.void.append(log.snapshot_name.file)
         try:
             opening_bytes = 0
             if log.pending:  # where it ends stands in the header that it chains to, so its length is needed first

@@ -81,6 +81,8 @@ class FaultyFiles:
         self.calls: list[str] = []
         self.looks = 0
         self.watch: Watch | None = None
+        self.on_failure: Callable[[], None] | None = None
+        """Told of every call that fails."""
         self.stop_at: int | None = None
         self.fail_at: int | None = None
         self.fail_for_ever = False
@@ -102,12 +104,17 @@ class FaultyFiles:
         if number == self.stop_at:
             raise MachineStopped(f"call {number}, {what}")
         if self.fail_at is not None and (number == self.fail_at or (self.fail_for_ever and number > self.fail_at)):
-            raise OSError(self.error, os.strerror(self.error))
+            self._fail()
 
     def _look(self) -> None:
         number, self.looks = self.looks, self.looks + 1
         if number == self.fail_look_at:
-            raise OSError(self.error, os.strerror(self.error))
+            self._fail()
+
+    def _fail(self) -> None:
+        if self.on_failure is not None:
+            self.on_failure()
+        raise OSError(self.error, os.strerror(self.error))
 
     def kill(self) -> None:
         """SIGKILL: descriptors and locks go, the page cache stays. What was to fail was that process's."""
@@ -300,6 +307,12 @@ class FaultyFiles:
         self.cached_names[new] = inode
         self.changes.append(Change(inode=None, name=new, target=inode))
         self.changes.append(Change(inode=None, name=old, target=None))
+
+    def link(self, directory: int, old: str, new: str) -> None:
+        assert new not in self.cached_names, f"{new} exists"
+        self._call(f"link {new}")
+        inode = self.cached_names[new] = self.cached_names[old]
+        self.changes.append(Change(inode=None, name=new, target=inode))
 
     def unlink(self, directory: int, name: str) -> None:
         if name not in self.cached_names:

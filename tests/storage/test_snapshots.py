@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from zlib import crc32
 
 import pytest
@@ -11,7 +12,7 @@ from raft_actors.core.types import EntryId, LogIndex, Term
 from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat, SnapshotDamaged, SnapshotFailed
 from raft_actors.storage.records import SNAPSHOT_CHUNK, encode_frame, read_frame
 from raft_actors.storage.segments import segment_name
-from raft_actors.storage.snapshots import snapshot_name
+from raft_actors.storage.snapshots import newest_names
 from raft_actors.storage.wal import FileStorage
 from tests.storage.faulty_files import PATH, FaultyFiles, everything, nothing
 from tests.storage.logs import (
@@ -54,8 +55,12 @@ def compacted(files: FaultyFiles) -> FileStorage:
     return storage
 
 
+def file_of(files: FaultyFiles, index: int) -> str:
+    return newest_names(files.cached_names)[LogIndex(index)].file
+
+
 def bytes_of(files: FaultyFiles, index: int) -> bytearray:
-    return files.cached_names[snapshot_name(LogIndex(index))].cache
+    return files.cached_names[file_of(files, index)].cache
 
 
 def log_names(files: FaultyFiles) -> list[str]:
@@ -74,7 +79,7 @@ class TestADamagedSnapshot:
         assert found.base.index <= 10
         assert found.entries[-1] == command(1, 25, 100)
         (said,) = found.damaged_snapshots
-        assert snapshot_name(LogIndex(20)) in said
+        assert file_of(files, 20) in said
 
     def test_is_replaced_by_the_next_of_the_same_index(self):
         files = FaultyFiles()
@@ -97,7 +102,7 @@ class TestADamagedSnapshot:
         bytes_of(files, 100)[-40] ^= 1
         with pytest.raises(LogDamaged, match="checksum") as refusal:
             start(files)
-        assert refusal.value.file.endswith(snapshot_name(LogIndex(100)))
+        assert refusal.value.file.endswith(file_of(files, 100))
         assert not files.descriptors, "a refusal holds nothing open"
 
     def test_is_refused_when_the_reset_to_it_is_in_the_log_and_older_ones_are_good(self):
@@ -107,7 +112,7 @@ class TestADamagedSnapshot:
         take_snapshot(storage, 2, 100)
         storage.write([vote(2), reset(2, 100)])
         storage.write([append(command(2, 101))])
-        del files.cached_names[snapshot_name(LogIndex(100))]
+        del files.cached_names[file_of(files, 100)]
         with pytest.raises(LogDamaged, match="no good snapshot"):
             start(files)
 
@@ -124,7 +129,7 @@ class TestADamagedSnapshot:
         files = FaultyFiles()
         compacted(files)
         for each in (10, 20):
-            del files.cached_names[snapshot_name(LogIndex(each))]
+            del files.cached_names[file_of(files, each)]
         with pytest.raises(LogDamaged):
             start(files)
 
@@ -146,7 +151,8 @@ class TestADamagedSnapshot:
     def test_under_the_name_of_another_is_damage(self):
         files = FaultyFiles()
         compacted(files)
-        files.cached_names[snapshot_name(LogIndex(21))] = files.cached_names.pop(snapshot_name(LogIndex(20)))
+        name = newest_names(files.cached_names)[LogIndex(20)]
+        files.cached_names[replace(name, index=LogIndex(21)).file] = files.cached_names.pop(name.file)
         found = start(files).recovered
         assert found.snapshot == meta(1, 10)
         assert "another name" in found.damaged_snapshots[0]
@@ -169,8 +175,7 @@ class TestWhoseItIs:
         files, others = FaultyFiles(seed=1), FaultyFiles(seed=2)
         compacted(files)
         compacted(others)
-        name = snapshot_name(LogIndex(20))
-        files.cached_names[name].cache = others.cached_names[name].cache
+        files.cached_names[file_of(files, 20)].cache = bytes_of(others, 20)
         with pytest.raises(ForeignDirectory):
             start(files)
 

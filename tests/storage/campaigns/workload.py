@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from raft_actors.core.effects import Append, HardState, Record, Reset, Truncate
 from raft_actors.core.entries import Command, Entry, Genesis, Noop, Payload, SnapshotMeta
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, Term
+from raft_actors.errors import SnapshotFailed
 from raft_actors.storage.image import LogRecord
 from raft_actors.storage.wal import FileStorage
 from tests.storage.campaigns.oracle import Model, Oracle
@@ -194,6 +195,8 @@ class Player:
         self.storage: FileStorage | None = None
         self.states: dict[EntryId, bytes] = {}
         """Of all snapshots that were begun."""
+        self.snapshots_failed = 0
+        """And were written once more."""
         self._workload = workload
         self._dice = dice
 
@@ -223,7 +226,11 @@ class Player:
                 self.start()
             case Take(meta=meta, state=state):
                 self.states[meta.last] = b"".join(state)
-                take(self.storage, self.oracle, step)
+                try:
+                    take(self.storage, self.oracle, step)
+                except SnapshotFailed:
+                    self.snapshots_failed += 1
+                    take(self.storage, self.oracle, step)
             case Compact(to=to):
                 self.oracle.begin_compaction(to)
                 self.storage.compact(to)
