@@ -302,7 +302,7 @@ def decode_segment_header(frame: Frame) -> SegmentHeader:
     try:
         fields = _SEGMENT.unpack_from(frame.body)
         directory_id, member_id, start_count, number, term, voted, vote, *continues, opening_end, length = fields
-        group = decode_name(frame.body[_SEGMENT.size :], length)
+        group = read_name(frame.body[_SEGMENT.size :], length)
     except (StructError, UnicodeDecodeError) as refusal:
         raise ImpossibleRecord("a segment header of a form that is not known") from refusal
     if not continues[0] < number <= SEGMENT_NUMBER_MAX:
@@ -332,7 +332,7 @@ def decode_identity(frame: Frame) -> Identity:
     _require_known_version(frame)
     try:
         directory_id, member_id, length = _IDENTITY.unpack_from(frame.body)
-        group = decode_name(frame.body[_IDENTITY.size :], length)
+        group = read_name(frame.body[_IDENTITY.size :], length)
     except (StructError, UnicodeDecodeError) as refusal:
         raise ImpossibleRecord("an IDENTITY of a form that is not known") from refusal
     if frame.entry_index or frame.entry_term:
@@ -347,7 +347,7 @@ def encode_name(group: str) -> bytes:
     return name
 
 
-def decode_name(name: bytes, length: int) -> str:
+def read_name(name: bytes, length: int) -> str:
     """The reverse; `length` is what the header announces. Raises `ImpossibleRecord` or UnicodeDecodeError."""
     if len(name) != length or not name:
         raise ImpossibleRecord(f"a group's name of {len(name)} bytes where {length} are announced")

@@ -135,7 +135,8 @@ def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[
     """Join the log to the newest good snapshot, as the table of ADR 10 says. Raises `LogDamaged`."""
     image = log.image
     if found.names and not chain:
-        raise damaged(directory, found.names[-1].file, 0, 0, "no file of the log lies beside this snapshot")
+        newest = segment_name(max(log.number, 1))
+        raise damaged(directory, newest, 0, 0, f"no file of the log counts beside {found.names[-1].file}")
     try:
         reset = image.reset_to(found.meta)
         if reset is not None:

@@ -39,11 +39,11 @@ from raft_actors.storage.records import (
     SNAPSHOT_HEADER,
     Frame,
     Identity,
-    decode_name,
     encode_frame,
     encode_name,
     read_frame,
     read_length,
+    read_name,
 )
 from raft_actors.storage.segments import foreign, newer_format
 
@@ -119,7 +119,7 @@ def decode_header(frame: Frame) -> SnapshotHeader:
         return SnapshotHeader(
             identity=Identity(
                 directory_id=DirectoryId(directory_id),
-                group=decode_name(frame.body[behind_genesis:], lengths[2]),
+                group=read_name(frame.body[behind_genesis:], lengths[2]),
                 member_id=MemberId(member_id),
             ),
             genesis=decode_genesis(frame.body[behind_configuration:behind_genesis]),

@@ -64,10 +64,10 @@ def state_at(index: int) -> tuple[bytes, ...]:
     return tuple(b"%d:%d " % (index, piece) * 9 for piece in range(index % 4))
 
 
-def take_snapshot(storage: Storage, term: int, index: int) -> None:
-    """Write one and make it the newest."""
+def take_snapshot(storage: Storage, term: int, index: int, *pieces: bytes) -> None:
+    """Write one, of that imaginary state unless pieces are given, and make it the newest."""
     sink = storage.begin_snapshot(meta(term, index))
-    for piece in state_at(index):
+    for piece in pieces or state_at(index):
         sink.write(piece)
     sink.commit()
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from raft_actors.errors import LogDamaged
-from raft_actors.storage import records, recovery, wal
+from raft_actors.storage import records, recovery, snapshots, wal
 from raft_actors.storage.files import Files
 from raft_actors.storage.records import Frame
 from raft_actors.storage.wal import FileStorage
@@ -152,32 +152,28 @@ def without_checksum(data: bytes, at: int, end: int, chain: int) -> Frame | None
 def judge_sample() -> dict[str, int]:
     """Some of the changes of every kind; what came of them."""
     said: dict[str, int] = {}
-    for marked, case in damage._plan(0)[SAMPLE]:
-        word = measured(partial(damage.judge, damage.make(0, marked=marked), case), True)
+    for form, case in damage._plan(0)[SAMPLE]:
+        word = measured(partial(damage.judge, damage.make(0, form), case), True)
         said[word] = said.get(word, 0) + 1
     return said
 
 
 class TestDamage:
     def test_the_log_is_as_large_as_promised_and_every_bit_of_it_is_flipped(self) -> None:
-        log = damage.make(0, marked=True)
+        log = damage.make(0, damage.Form.MARKED)
+        plan = [case for form, case in damage._plan(0) if form is damage.Form.MARKED]
         names = damage.log_names(log.files)
         sizes = {name: len(log.files.cached_names[name].cache) for name in names}
         assert sum(sizes.values()) >= damage.LOG_BYTES
-        flips = {(case.name, *case.spans) for marked, case in damage._plan(0) if marked and case.kind == "bit flipped"}
+        flips = [(case.name, *case.spans) for case in plan if case.kind == "bit flipped" and case.name in sizes]
         places = {(name, (at, at + 1)) for name, size in sizes.items() for at in range(size)}
-        assert places <= flips
-        count = sum(
-            1 for marked, case in damage._plan(0) if marked and case.kind == "bit flipped" and case.name in sizes
-        )
-        assert count == 8 * sum(sizes.values())
-        cuts = {
-            (case.name, case.spans[0][0]) for marked, case in damage._plan(0) if marked and case.kind == "cut short"
-        }
+        assert places == set(flips)
+        assert len(flips) == 8 * sum(sizes.values())
+        cuts = {(case.name, case.spans[0][0]) for case in plan if case.kind == "cut short"}
         assert {(name, at) for name, size in sizes.items() for at in range(size)} <= cuts
 
     def test_nothing_is_found(self) -> None:
-        assert set(judge_sample()) >= {"refused", "the last group lost"}
+        assert set(judge_sample()) >= {"refused", "the last group lost", "an older snapshot and the same log"}
 
     @pytest.mark.parametrize(
         ("name", "planted", "found"),
@@ -259,7 +255,14 @@ class TestFailures:
             files.write(descriptor, data, offset)
 
         monkeypatch.setattr(wal, "write_all", write_once)
-        assert rules(failures.run_unit(1))
+        assert rules(failures.run_unit(3))
+
+    def test_half_a_snapshot_that_is_taken_for_a_whole_one_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def write_once(files: Files, descriptor: int, data: bytes, offset: int) -> None:
+            files.write(descriptor, data, offset)
+
+        monkeypatch.setattr(snapshots, "write_all", write_once)
+        assert rules(failures.run_unit(3))
 
     def test_a_storage_that_goes_on_after_a_failure_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(FileStorage, "_require_usable", nothing_happens)

@@ -197,7 +197,7 @@ class TestWhoseItIs:
         for name in log_names(files):
             del files.cached_names[name]
         identity = bytes(files.cached_names["IDENTITY"].cache)
-        with pytest.raises(LogDamaged, match="no file of the log"):
+        with pytest.raises(LogDamaged, match="no file of the log counts"):
             start(files)
         assert bytes(files.cached_names["IDENTITY"].cache) == identity
 

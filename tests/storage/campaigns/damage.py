@@ -1,12 +1,13 @@
 """K6: every bit, byte value, length and sector of a data directory changed, and nothing acknowledged lost in silence.
 
 Here:   `run_unit`: a log of 16 KiB in several files with every type of record, its marks intact or its last group not
-        yet marked; every single change of it, opened; what may then be said.
+        yet marked, and a compacted one beside two snapshots; every single change of it, opened; what may then be said.
 Never:  crashes (crashes.py): here everything was synced, and then the disk or somebody changed it.
 
 What a start may say of a changed directory:
 
-- the same data, if the change does not matter;
+- the same data, if the change does not matter, or hurts what a snapshot holds, too;
+- the same data without the newest snapshot, if that is what was changed, and it says so;
 - a refusal, `LogDamaged`, that names the file and an offset not behind the change, and says what to do;
 - the log without its end, and it counts torn bytes: only from the change on, and only if no *mark* behind it survived
   (docs/FORMATS.md: a group header, a synced mark, the header of a later file). A single bit or byte can so take the
@@ -22,13 +23,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cache, partial
 from itertools import pairwise
 from typing import Final, TypeAlias
 
 from raft_actors.errors import LogDamaged
-from raft_actors.storage.directory import IDENTITY, LOCK, SEGMENT_SUFFIX
+from raft_actors.storage.directory import IDENTITY, LOCK, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX
 from raft_actors.storage.records import MARK_PREFIXES, decode_segment_header, read_frame, read_mark
 from raft_actors.storage.wal import FileStorage
 from tests.campaigns import Finding, Outcome
@@ -37,10 +39,12 @@ from tests.storage.campaigns.memory import measured, tracing
 from tests.storage.campaigns.oracle import Model
 from tests.storage.campaigns.workload import draw_group, open_storage
 from tests.storage.faulty_files import SECTOR_BYTES, FaultyFiles
-from tests.storage.logs import GENESIS
+from tests.storage.logs import GENESIS, meta, take_snapshot
 
 LOG_BYTES: Final = 16 * 1024
 SEGMENT_BYTES_MAX: Final = 6 * 1024
+COMPACTED_BYTES: Final = 3 * 1024
+"""What is written behind the older snapshot."""
 UNITS_PER_LOG: Final = 211
 """The cases of one log go round these units one by one: a prime number, so that each unit has some of every
 kind."""
@@ -80,9 +84,59 @@ class Log:
 # -- the directory ------------------------------------------------------------------------------------------------
 
 
+class Form(Enum):
+    """What a directory looks like."""
+
+    MARKED = "marked"
+    NOT_MARKED = "not marked"
+    COMPACTED = "compacted"
+
+
 @cache
-def make(seed: int, *, marked: bool) -> Log:
-    """At least LOG_BYTES of log in several files, from several starts, with every type of record."""
+def make(seed: int, form: Form) -> Log:
+    """A directory from a seed."""
+    return _make_compacted(seed) if form is Form.COMPACTED else _make_whole(seed, marked=form is Form.MARKED)
+
+
+def _make_compacted(seed: int) -> Log:
+    """Two snapshots, the log from the older one on, in several files; the first entry of all is in none of them."""
+    dice = random.Random(seed)
+    files = FaultyFiles(seed=seed)
+    storage = open_storage(files, COMPACTED_BYTES // 4)
+    storage.write_genesis(GENESIS)
+    states, ends = [Model().after([GENESIS])], [_end(storage)]
+    while log_names(files)[0] == "log-00000001.seg":  # until the way back to the first file is cut
+        while storage.log_bytes < COMPACTED_BYTES or states[-1].last.index <= states[-1].committed:
+            _write_one(storage, dice, states, ends)
+        states[-1] = _take(storage, states[-1], 900)
+        storage.compact(states[-1].committed)
+    first = len(states)
+    while len(states) < first + 6 or len(log_names(files)) < 3 or states[-1].last.index <= states[-1].committed:
+        _write_one(storage, dice, states, ends)
+    states[-1] = _take(storage, states[-1], 700)
+    storage.mark_synced()
+    start_count = storage.recovered.incarnation.start_count
+    files.kill()
+    states = [replace(each, snapshot=states[-1].snapshot, forgotten=states[-1].committed) for each in states]
+    return Log(files, tuple(states), tuple(ends), tuple(_marks(files, storage)), start_count)
+
+
+def _write_one(storage: FileStorage, dice: random.Random, states: list[Model], ends: list[tuple[str, int]]) -> None:
+    group = draw_group(dice, states[-1])
+    storage.write(group)
+    states.append(states[-1].after(group))
+    ends.append(_end(storage))
+
+
+def _take(storage: FileStorage, model: Model, size: int) -> Model:
+    """A snapshot of the newest entry."""
+    at = model.last
+    take_snapshot(storage, at.term, at.index, (bytes(range(250)) * 4)[:size])
+    return replace(model, snapshot=meta(at.term, at.index))
+
+
+def _make_whole(seed: int, *, marked: bool) -> Log:
+    """At least LOG_BYTES of log in several files, from several starts, with every type of record but a reset."""
     dice = random.Random(seed)
     files = FaultyFiles(seed=seed)
     storage = open_storage(files, SEGMENT_BYTES_MAX)
@@ -90,10 +144,7 @@ def make(seed: int, *, marked: bool) -> Log:
     states = [Model(), Model().after([GENESIS])]
     ends = [_end(storage), _end(storage)]
     while storage.log_bytes < LOG_BYTES or len(states) < 40:
-        group = draw_group(dice, states[-1])
-        storage.write(group)
-        states.append(states[-1].after(group))
-        ends.append(_end(storage))
+        _write_one(storage, dice, states, ends)
         if dice.random() < 0.2:
             storage.mark_synced()
         if dice.random() < 0.1:
@@ -101,10 +152,7 @@ def make(seed: int, *, marked: bool) -> Log:
             storage = open_storage(files, SEGMENT_BYTES_MAX)
             ends[-1] = _end(storage)
     if storage.recovered.entries == states[-1].entries:  # the last group must stand behind the last start
-        group = draw_group(dice, states[-1])
-        storage.write(group)
-        states.append(states[-1].after(group))
-        ends.append(_end(storage))
+        _write_one(storage, dice, states, ends)
     if marked:
         storage.mark_synced()
     start_count = storage.recovered.incarnation.start_count
@@ -129,6 +177,11 @@ def _marks(files: FaultyFiles, storage: FileStorage) -> Iterator[tuple[str, int,
                 mark = read_mark(data, at, len(data), directory_id, segment)
                 if mark is not None:
                     yield name, at, mark[0].behind
+
+
+def snapshot_files(files: FaultyFiles) -> list[str]:
+    """The files of the snapshots, oldest first."""
+    return sorted(name for name in files.cached_names if name.endswith(SNAPSHOT_SUFFIX))
 
 
 def log_names(files: FaultyFiles) -> list[str]:
@@ -218,10 +271,17 @@ def judge(log: Log, case: Case) -> str:
         raise Found("not the declared error", trace(failure)) from failure
     expect(found.incarnation.start_count > log.start_count, "start counter repeated", str(found.incarnation))
     model = Model.of(found)
-    if model == log.states[-1]:
-        return "the same data"
-    expect(model in log.states, "changed data", f"{len(model.entries)} entries, term {model.term}: never the state")
-    kept = max(number for number, state in enumerate(log.states) if state == model)
+    newest = log.states[-1].snapshot
+    is_snapshot = case.name.endswith(SNAPSHOT_SUFFIX)
+    if model.snapshot != newest and model.snapshot is not None:
+        expect(is_snapshot, "snapshot lost", case.name)
+        expect(bool(found.damaged_snapshots) or case.kind == "file gone", "silent loss", "of a snapshot")
+        model = replace(model, snapshot=newest)
+    expect(is_snapshot or not found.damaged_snapshots, "a good snapshot called damaged", case.name)
+    if log.states[-1].is_found(model):
+        return "an older snapshot and the same log" if found.snapshot != newest else "the same data"
+    kept = max((number for number, state in enumerate(log.states) if state.is_found(model)), default=-1)
+    expect(kept >= 0, "changed data", f"{len(model.entries)} entries, term {model.term}: never the state")
     expect(found.torn_bytes > 0 or _is_an_older_state(log, case), "silent loss", "groups are gone and nothing is torn")
     expect(not _mark_survives(log, case), "silent loss", "a mark behind the change says that it was synced")
     name, end = log.group_ends[kept + 1]
@@ -282,39 +342,43 @@ def _mark_survives(log: Log, case: Case) -> bool:
 
 
 @cache
-def _plan(seed: int) -> tuple[tuple[bool, Case], ...]:
-    """All cases of one log: of its marked form, and of the last file without the last mark; each with its form."""
+def _plan(seed: int) -> tuple[tuple[Form, Case], ...]:
+    """All cases of one seed: of the marked log, of the last file without the last mark, of the compacted directory."""
     dice = random.Random(seed)
-    marked, unmarked = make(seed, marked=True), make(seed, marked=False)
-    names = [*log_names(marked.files), IDENTITY]
+    marked, unmarked, compacted = (make(seed, form) for form in Form)
     return (
-        *((True, case) for case in cases(marked, names, dice)),
-        *((False, case) for case in cases(unmarked, log_names(unmarked.files)[-1:], dice)),
+        *((Form.MARKED, case) for case in cases(marked, [*log_names(marked.files), IDENTITY], dice)),
+        *((Form.NOT_MARKED, case) for case in cases(unmarked, log_names(unmarked.files)[-1:], dice)),
+        *((Form.COMPACTED, case) for case in cases(compacted, _all_names(compacted), dice)),
     )
 
 
+def _all_names(log: Log) -> list[str]:
+    return [*log_names(log.files), *snapshot_files(log.files), IDENTITY]
+
+
 def run_unit(unit: int) -> Outcome:
-    """Every `UNITS_PER_LOG`th case of the log with seed `unit // UNITS_PER_LOG`."""
+    """Every `UNITS_PER_LOG`th case of the logs with seed `unit // UNITS_PER_LOG`."""
     seed, first = divmod(unit, UNITS_PER_LOG)
     mine = _plan(seed)[first::UNITS_PER_LOG]
     if first == 0:
-        marked_log = make(seed, marked=True)
-        pieces = whole_pieces(marked_log, [*log_names(marked_log.files), IDENTITY])
-        mine = (*((True, case) for case in pieces), *mine)
+        for form in (Form.MARKED, Form.COMPACTED):
+            log = make(seed, form)
+            mine = (*((form, case) for case in whole_pieces(log, _all_names(log))), *mine)
     with tracing():  # not before: the plan is nearly a million objects
         return _run_cases(unit, seed, mine)
 
 
-def _run_cases(unit: int, seed: int, mine: Sequence[tuple[bool, Case]]) -> Outcome:
+def _run_cases(unit: int, seed: int, mine: Sequence[tuple[Form, Case]]) -> Outcome:
     tally: Counter[str] = Counter()
     replay = f"python -m tests.storage.campaigns k6 --first {unit} --count 1"
-    for number, (marked, case) in enumerate(mine, 1):
-        where = f"log {seed}, {'marked' if marked else 'not marked'}: {case.kind} in {case.name} at {case.spans}"
+    for number, (form, case) in enumerate(mine, 1):
+        where = f"log {seed}, {form.value}: {case.kind} in {case.name} at {case.spans}"
         try:
-            said = measured(partial(judge, make(seed, marked=marked), case), True)
+            said = measured(partial(judge, make(seed, form), case), True)
         except Found as found:
             finding = Finding(rule=found.rule, text=f"{where}\n{found.text}", replay=replay)
             return Outcome(done=number, counters=tally, findings=(finding,))
         tally[case.kind] += 1
-        tally[f"{said}, {'marked' if marked else 'not marked'}"] += 1
+        tally[f"{said}, {form.value}"] += 1
     return Outcome(done=len(mine), counters=tally)

@@ -123,6 +123,12 @@ _PEERS: Final = (
         ),
     ),
     _peer_decoder(
+        "configuration",
+        codec.decode_configuration,
+        codec.encode_configuration,
+        codec.encode_configuration(CONFIGURATION),
+    ),
+    _peer_decoder(
         "entry",
         codec.decode_entry,
         codec.encode_entry,

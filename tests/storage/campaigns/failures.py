@@ -85,14 +85,15 @@ class Failures:
 
     def run(self) -> None:
         """One undisturbed run to count the calls, then one for each call and failure. Raises `Found`."""
-        calm = self._undisturbed("nothing fails", short=False)
-        for number, what in enumerate(calm.calls):
-            for failure in FAILURES:
+        calm = self._undisturbed("nothing fails")
+        short = self._undisturbed("all writes short", short_writes=True)
+        self._undisturbed("all reads short", short_reads=True)
+        for failure in FAILURES:
+            for number, what in enumerate(short.calls if failure.short_writes else calm.calls):
                 self._disturbed(f"call {number} ({what})", failure, at=number)
         for number in range(calm.looks):
             for failure in LOOK_FAILURES:
                 self._disturbed(f"look {number}", failure, look_at=number)
-        self._undisturbed("all reads and writes short", short=True)
 
     def story(self) -> str:
         """What was being done."""
@@ -109,13 +110,14 @@ class Failures:
         self._player = Player(files, self._workload, dice=dice)
         return files, self._player, random.Random(self._tally["runs"])
 
-    def _undisturbed(self, where: str, *, short: bool) -> FaultyFiles:
-        files, player, _ = self._prepare(where)
-        files.short_reads = files.short_writes = short
+    def _undisturbed(self, where: str, *, short_reads: bool = False, short_writes: bool = False) -> FaultyFiles:
+        files, player, dice = self._prepare(where)
+        files.short_reads, files.short_writes = short_reads, short_writes
         try:
             player.play()
         except (RaftActorsError, AssertionError, OSError) as failure:
             raise Found("failed without a failure", trace(failure)) from failure
+        self._afterwards(files, player.oracle, dice)
         return files
 
     def _disturbed(self, where: str, failure: Failure, *, at: int | None = None, look_at: int | None = None) -> None:

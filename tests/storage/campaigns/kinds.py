@@ -46,6 +46,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             "torn tails",
             "unacknowledged groups found",
             "kills before a power cut",
+            "snapshots found",
+            "logs that begin at a snapshot",
             *(f"images at depth {depth}" for depth in range(1, crashes.DEPTH_MAX + 1)),
         ),
     ),
@@ -53,7 +55,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         run_unit=damage.run_unit,
         noun="changes",
         units=damage.UNITS_PER_LOG,
-        items_per_unit=1_300,
+        items_per_unit=1_930,
         must_be_seen=(
             "bit flipped",
             "byte set",
@@ -66,6 +68,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             "refused, marked",
             "the same data, marked",
             "the last group lost, not marked",
+            "an older snapshot and the same log, compacted",
+            "refused, compacted",
         ),
     ),
     "k8": Kind(
@@ -77,6 +81,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             *(f"stopped: {failure}" for failure in failures.FAILURES),
             "starts on a broken disk",
             "starts afterwards",
+            "a snapshot is written again",
         ),
     ),
     "k16": Kind(

@@ -1,4 +1,4 @@
-"""The decoders of a data directory: single records, marks, IDENTITY, and the recovery of whole log files.
+"""The decoders of a data directory: single records, marks, IDENTITY, headers, and the recovery of whole files.
 
 Here:   `ON_DISK`, and `sealed`, which gives changed records good checksums.
 Never:  damage and crashes (damage.py, crashes.py): those break checksums. Here the checksum holds and the content lies,
@@ -16,16 +16,32 @@ from raft_actors.core.effects import Append
 from raft_actors.core.entries import Entry
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, Term
 from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat
-from raft_actors.storage import records
+from raft_actors.storage import records, snapshots
+from raft_actors.storage.directory import SEGMENT_SUFFIX, SNAPSHOT_SUFFIX
 from raft_actors.storage.image import ImpossibleRecord, LogRecord
 from raft_actors.storage.interface import Recovered
 from raft_actors.storage.records import Frame, Identity, Position, SegmentHeader
+from raft_actors.storage.snapshots import SnapshotHeader
 from tests.storage.campaigns.found import expect
 from tests.storage.campaigns.oracle import Model
 from tests.storage.campaigns.target import Decoder
 from tests.storage.campaigns.workload import open_storage
 from tests.storage.faulty_files import FaultyFiles
-from tests.storage.logs import CONFIGURATION, GENESIS, GROUP, MEMBER, OTHER, append, command, entry, truncate, vote
+from tests.storage.logs import (
+    CONFIGURATION,
+    GENESIS,
+    GROUP,
+    MEMBER,
+    OTHER,
+    append,
+    command,
+    entry,
+    meta,
+    reset,
+    take_snapshot,
+    truncate,
+    vote,
+)
 
 HEAD: Final = struct.Struct("<2sBBIQQ")
 """docs/FORMATS.md once more: magic, version, type, length, index, term."""
@@ -125,7 +141,7 @@ def _header(**changes: Any) -> bytes:
 
 @cache
 def directory() -> FaultyFiles:
-    """A directory with two files of a log, the first of which the second continues."""
+    """A directory with two files of a log, the first of which the second continues, and a snapshot."""
     files = FaultyFiles(seed=5)
     storage = open_storage(files, SEGMENT_BYTES_MAX)
     storage.write_genesis(GENESIS)
@@ -135,13 +151,15 @@ def directory() -> FaultyFiles:
     storage.write([truncate(4), vote(2), append(command(2, 4))])
     storage.write([append(command(2, 5))])
     files.kill()
-    open_storage(files, SEGMENT_BYTES_MAX).write([append(command(2, 6), command(2, 7, 400))])
+    storage = open_storage(files, SEGMENT_BYTES_MAX)
+    storage.write([append(command(2, 6), command(2, 7, 400))])
+    take_snapshot(storage, 2, 6, b"a piece of state", bytes(100))
     files.kill()
     return files
 
 
 def names() -> list[str]:
-    return sorted(name for name in directory().cached_names if name.endswith(".seg"))
+    return sorted(name for name in directory().cached_names if name.endswith((SEGMENT_SUFFIX, SNAPSHOT_SUFFIX)))
 
 
 def recover(data: bytes, *, name: str) -> Recovered:
@@ -153,9 +171,12 @@ def recover(data: bytes, *, name: str) -> Recovered:
     except REFUSALS:
         expect(not image.descriptors, "a refusal holds something open", name)
         raise
-    terms = [0, *(each.id.term for each in found.entries)]
-    expect([each.id.index for each in found.entries] == list(range(1, len(terms))), "indexes with gaps", name)
+    terms = [found.base.term, *(each.id.term for each in found.entries)]
+    indexes = [found.base.index, *(each.id.index for each in found.entries)]
+    expect(indexes == list(range(indexes[0], indexes[0] + len(terms))), "indexes with gaps", name)
     expect(terms == sorted(terms), "terms that fall", name)
+    covered = 0 if found.snapshot is None else found.snapshot.last.index
+    expect(indexes[0] <= covered <= indexes[-1], "a log that does not continue its snapshot", name)
     image.kill()
     again = open_storage(image, SEGMENT_BYTES_MAX).recovered
     expect(Model.of(again) == Model.of(found), "the next start finds something else", name)
@@ -181,7 +202,16 @@ ON_DISK: Final[tuple[Decoder, ...]] = (
         samples=tuple(
             map(
                 _encode_record,
-                (GENESIS, vote(7), vote(8, OTHER), command(3, 4), entry(1, 1), entry(2, 9, CONFIGURATION), truncate(5)),
+                (
+                    GENESIS,
+                    vote(7),
+                    vote(8, OTHER),
+                    command(3, 4),
+                    entry(1, 1),
+                    entry(2, 9, CONFIGURATION),
+                    truncate(5),
+                    reset(3, 8),
+                ),
             )
         ),
         errors=(NoRecord, ImpossibleRecord),
@@ -215,6 +245,15 @@ ON_DISK: Final[tuple[Decoder, ...]] = (
         samples=(records.encode_identity(IDENTITY),),
         errors=(NoRecord, ImpossibleRecord),
         encode=records.encode_identity,
+        exact=True,
+        seal=sealed,
+    ),
+    Decoder(
+        name="snapshot header",
+        decode=lambda data: snapshots.decode_header(_of_kind(data, records.SNAPSHOT_HEADER)),
+        samples=(snapshots.encode_header(SnapshotHeader(identity=IDENTITY, genesis=GENESIS, meta=meta(3, 8)))[0],),
+        errors=(NoRecord, ImpossibleRecord),
+        encode=lambda header: snapshots.encode_header(header)[0],
         exact=True,
         seal=sealed,
     ),
