@@ -39,12 +39,13 @@ from tests.storage.campaigns.memory import measured, tracing
 from tests.storage.campaigns.oracle import Model
 from tests.storage.campaigns.workload import draw_group, open_storage
 from tests.storage.faulty_files import SECTOR_BYTES, FaultyFiles
-from tests.storage.logs import GENESIS, meta, take_snapshot
+from tests.storage.logs import GENESIS, meta, read_snapshot, take_snapshot
 
 LOG_BYTES: Final = 16 * 1024
 SEGMENT_BYTES_MAX: Final = 6 * 1024
-COMPACTED_BYTES: Final = 3 * 1024
+COMPACTED_BYTES: Final = 2 * 1024
 """What is written behind the older snapshot."""
+STATE: Final = bytes(range(250)) * 4
 UNITS_PER_LOG: Final = 211
 """The cases of one log go round these units one by one: a prime number, so that each unit has some of every
 kind."""
@@ -110,15 +111,22 @@ def _make_compacted(seed: int) -> Log:
             _write_one(storage, dice, states, ends)
         states[-1] = _take(storage, states[-1], 900)
         storage.compact(states[-1].committed)
-    first = len(states)
-    while len(states) < first + 6 or len(log_names(files)) < 3 or states[-1].last.index <= states[-1].committed:
-        _write_one(storage, dice, states, ends)
+    _write_on(storage, dice, states, ends)
     states[-1] = _take(storage, states[-1], 700)
+    _write_on(storage, dice, states, ends)
     storage.mark_synced()
     start_count = storage.recovered.incarnation.start_count
     files.kill()
-    states = [replace(each, snapshot=states[-1].snapshot, forgotten=states[-1].committed) for each in states]
+    newest = states[-1].snapshot
+    states = [replace(each, snapshot=newest, forgotten=states[-1].committed) for each in states]
     return Log(files, tuple(states), tuple(ends), tuple(_marks(files, storage)), start_count)
+
+
+def _write_on(storage: FileStorage, dice: random.Random, states: list[Model], ends: list[tuple[str, int]]) -> None:
+    """Some groups, in two more files, with entries that no snapshot covers."""
+    groups, file = len(states) + 4, storage._end.segment + 2
+    while len(states) < groups or storage._end.segment < file or states[-1].last.index <= states[-1].committed:
+        _write_one(storage, dice, states, ends)
 
 
 def _write_one(storage: FileStorage, dice: random.Random, states: list[Model], ends: list[tuple[str, int]]) -> None:
@@ -131,7 +139,7 @@ def _write_one(storage: FileStorage, dice: random.Random, states: list[Model], e
 def _take(storage: FileStorage, model: Model, size: int) -> Model:
     """A snapshot of the newest entry."""
     at = model.last
-    take_snapshot(storage, at.term, at.index, (bytes(range(250)) * 4)[:size])
+    take_snapshot(storage, at.term, at.index, STATE[:size])
     return replace(model, snapshot=meta(at.term, at.index))
 
 
@@ -261,7 +269,9 @@ def judge(log: Log, case: Case) -> str:
     image = log.files.copy()
     case.change(image)
     try:
-        found = open_storage(image, SEGMENT_BYTES_MAX).recovered
+        storage = open_storage(image, SEGMENT_BYTES_MAX)
+        found = storage.recovered
+        state = None if found.snapshot is None else read_snapshot(storage, found.snapshot.last.index)
     except LogDamaged as refusal:
         expect(not image.descriptors, "a refusal holds something open", str(refusal))
         _expect_unchanged(log, case, image)
@@ -273,6 +283,7 @@ def judge(log: Log, case: Case) -> str:
     model = Model.of(found)
     newest = log.states[-1].snapshot
     is_snapshot = case.name.endswith(SNAPSHOT_SUFFIX)
+    expect(state is None or b"".join(state) == STATE[: len(b"".join(state))], "changed data", "in a snapshot")
     if model.snapshot != newest and model.snapshot is not None:
         expect(is_snapshot, "snapshot lost", case.name)
         expect(bool(found.damaged_snapshots) or case.kind == "file gone", "silent loss", "of a snapshot")

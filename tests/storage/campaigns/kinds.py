@@ -55,7 +55,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         run_unit=damage.run_unit,
         noun="changes",
         units=damage.UNITS_PER_LOG,
-        items_per_unit=1_930,
+        items_per_unit=1_770,
         must_be_seen=(
             "bit flipped",
             "byte set",
