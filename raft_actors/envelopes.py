@@ -20,15 +20,20 @@ from raft_actors.codec import (
     CodecError,
     FrameKind,
     boolean_of,
+    decode_configuration,
+    encode_configuration,
     encode_entry,
     read_entry,
     read_head,
     require_end,
 )
+from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Envelope,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVote,
     PreVoteReply,
@@ -45,6 +50,9 @@ _REQUEST_VOTE_FORM: Final = Struct("<QQQ")  # term, last term, last index
 _REQUEST_VOTE_REPLY_FORM: Final = Struct("<QB")  # term, granted
 _APPEND_FORM: Final = Struct("<QQQQQI")  # term, previous term, previous index, leader commit, beat, entry count
 _APPEND_REPLY_FORM: Final = Struct("<QBQQQBQQQ")  # term, success, request term, prev, match, conflict?, its id, beat
+
+_INSTALL_FORM: Final = Struct("<QQQqQQQ")  # term, last term, last index, stamp, configuration's term, index, beat
+_INSTALL_REPLY_FORM: Final = Struct("<QBQQQ")  # term, installed, request term, last index, beat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +137,14 @@ def _encode_message(message: Message) -> tuple[FrameKind, bytes]:
                 conflict.index if conflict else 0,
                 message.beat,
             )
+        case InstallSnapshot(term=term, snapshot=meta, beat=beat):
+            last, at = meta.last, meta.configuration_id
+            head = _INSTALL_FORM.pack(term, last.term, last.index, meta.stamp_ms, at.term, at.index, beat)
+            return FrameKind.INSTALL_SNAPSHOT, head + encode_configuration(meta.configuration)
+        case InstallSnapshotReply():
+            return FrameKind.INSTALL_SNAPSHOT_REPLY, _INSTALL_REPLY_FORM.pack(
+                message.term, message.installed, message.request_term, message.last_index, message.beat
+            )
         case PreVote(term=term, last_entry=last, campaign=campaign):
             return FrameKind.PRE_VOTE, _PRE_VOTE_FORM.pack(term, last.term, last.index, campaign)
         case PreVoteReply(term=term, vote_granted=granted, campaign=campaign):
@@ -145,6 +161,17 @@ def _decode_message(kind: int, data: bytes, at: int) -> Message:
             return _decode_append_entries(data, at)
         case FrameKind.APPEND_ENTRIES_REPLY:
             return _decode_append_entries_reply(data, at)
+        case FrameKind.INSTALL_SNAPSHOT:
+            return _decode_install_snapshot(data, at)
+        case FrameKind.INSTALL_SNAPSHOT_REPLY:
+            term, installed, request_term, last_index, beat = _unpack_last(_INSTALL_REPLY_FORM, data, at)
+            return InstallSnapshotReply(
+                term=Term(term),
+                installed=boolean_of(installed),
+                request_term=Term(request_term),
+                last_index=LogIndex(last_index),
+                beat=beat,
+            )
         case FrameKind.PRE_VOTE:
             term, last_term, last_index, campaign = _unpack_last(_PRE_VOTE_FORM, data, at)
             return PreVote(term=Term(term), last_entry=EntryId(last_term, last_index), campaign=campaign)
@@ -197,6 +224,23 @@ def _decode_append_entries_reply(data: bytes, at: int) -> AppendEntriesReply:
         conflict=EntryId(conflict_term, conflict_index) if boolean_of(conflicts) else None,
         beat=beat,
     )
+
+
+def _decode_install_snapshot(data: bytes, at: int) -> InstallSnapshot:
+    if len(data) - at < _INSTALL_FORM.size:
+        raise CodecError(f"InstallSnapshot cut off: {len(data) - at} bytes")
+    term, last_term, last_index, stamp_ms, place_term, place_index, beat = _INSTALL_FORM.unpack_from(data, at)
+    configuration = decode_configuration(data[at + _INSTALL_FORM.size :])
+    try:
+        snapshot = SnapshotMeta(
+            last=EntryId(last_term, last_index),
+            stamp_ms=stamp_ms,
+            configuration_id=EntryId(place_term, place_index),
+            configuration=configuration,
+        )
+    except ValueError as refusal:
+        raise CodecError(f"impossible snapshot: {refusal}") from refusal
+    return InstallSnapshot(term=Term(term), snapshot=snapshot, beat=beat)
 
 
 def _unpack_last(form: Struct, data: bytes, at: int) -> tuple[Any, ...]:

@@ -58,6 +58,17 @@ class Configurations:
             changed = True
         return changed
 
+    def compacted(self, commit_index: LogIndex) -> None:
+        """Forget what no truncation brings back: all before the newest that is committed."""
+        while len(self._history) > 1 and self._history[1][0] <= commit_index:
+            del self._history[0]
+
+    def reset(self, base_index: LogIndex, base: Configuration) -> bool:
+        """Begin anew with a snapshot's. True when another configuration is in force now."""
+        changed = base != self.in_force
+        self._history = [(base_index, base)]
+        return changed
+
     def may_campaign(self, directory_id: DirectoryId, commit_index: LogIndex) -> bool:
         """Whether the peer on this directory may ask for votes.
 

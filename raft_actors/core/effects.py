@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from raft_actors.core.entries import Entry
+from raft_actors.core.entries import Entry, SnapshotMeta
 from raft_actors.core.messages import Envelope
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, RequestId, Role, RpcId, Term, WriteSeq
 
@@ -53,7 +53,7 @@ class Reset:
     base: EntryId
 
 
-Record: TypeAlias = HardState | Append | Truncate
+Record: TypeAlias = HardState | Append | Truncate | Reset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,34 @@ class SendReply:
     request_id: RequestId
     envelope: Envelope
     after: WriteSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compact:
+    """Entries up to and with `to`, the index of a durable snapshot, may go from the disk, and older snapshots.
+
+    The disk takes it in turn with the writes, so that what it forgets is there.
+    """
+
+    to: LogIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchSnapshot:
+    """A leader offers what the log can no longer be caught up with: fetch it, write it, say `SnapshotStored`.
+
+    Comes again with every heartbeat until it is there or another leader offers another; one is fetched at a time.
+    """
+
+    source: MemberId
+    snapshot: SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateReplaced:
+    """What was applied so far is void: the application goes on from this snapshot, which is durable here."""
+
+    snapshot: SnapshotMeta
 
 
 class DropReason(Enum):
@@ -198,6 +226,9 @@ class ReadRefused:
 
 Effect: TypeAlias = (
     Persist
+    | Compact
+    | FetchSnapshot
+    | StateReplaced
     | SendRequest
     | SendReply
     | Refuse

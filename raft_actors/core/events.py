@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.messages import Envelope
 from raft_actors.core.types import Incarnation, MemberId, RequestId, RpcId, WriteSeq
 
@@ -110,6 +111,17 @@ class StepDownRequested:
     """How long it does not campaign again, so that a peer that cannot serve does not win again and again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotStored:
+    """A snapshot is durable in a file here: one of our own application, or one that a leader offered.
+
+    Long after it was begun, perhaps: what it means is decided when it is told (contracts 5 a).
+    """
+
+    now_ms: int
+    snapshot: SnapshotMeta
+
+
 Event: TypeAlias = (
     RequestReceived
     | ReplyReceived
@@ -122,4 +134,5 @@ Event: TypeAlias = (
     | ReadAbandoned
     | HelloReceived
     | StepDownRequested
+    | SnapshotStored
 )

@@ -37,7 +37,9 @@ def handle_append_entries(
     if request.term > state.current_term:
         adopt_term(state, request.term, out)
     follow(state, sender, incarnation, now_ms, out)
-    if not state.log.matches(request.prev_entry):  # 2. "... if log doesn't contain an entry at prevLogIndex"
+    # 2. "... if log doesn't contain an entry at prevLogIndex". What lies below our base it once contained: all of that
+    # was committed, and the leader has no other (Leader Completeness, Raft §5.4).
+    if not state.log.covers(request.prev_entry):
         conflict = state.log.last_at_or_before(request.prev_entry.index, request.prev_entry.term)
         _reply(state, request_id, sender, request, success=False, conflict=conflict, out=out)
         return
@@ -102,10 +104,9 @@ def _conflict_with_committed(state: State, request: AppendEntries, line: list[En
         if entry_id.index >= state.log.base.index and not state.log.matches(entry_id):
             return DropReason.CONFLICTS_WITH_COMMITTED
     known = state.log.first_conflict(request.entries)
-    if state.log.matches(line[0]) and known < len(request.entries):
-        before = line[known]
-        stamp_ms = state.log.entry_at(before.index).stamp_ms if before.index > state.log.base.index else 0
-        if request.entries[known].stamp_ms < stamp_ms:
+    if state.log.covers(line[0]) and known < len(request.entries):
+        before = line[known].index
+        if request.entries[known].stamp_ms < state.log.stamp_at(before):
             return DropReason.MALFORMED
     return None
 

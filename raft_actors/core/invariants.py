@@ -6,7 +6,7 @@ Never:  anything about messages from outside (those are validated, dropped and c
 
 The order of indexes, drawn (docs/INVARIANTS.md):
 
-    base <= commit_index <= last          0 <= durable_index <= last
+    base <= snapshot <= commit_index <= last          0 <= durable_index <= last
     leader, per member:  match_index < next_index <= last + 1
 """
 
@@ -89,9 +89,11 @@ def check_state(state: State, *, entries_max: int | None = None) -> None:
 
 def _check_log(state: State, entries_max: int | None) -> None:
     log = state.log
-    assert log.base.index <= state.commit_index <= log.last.index, (
-        f"base {log.base.index}, committed {state.commit_index}, last {log.last.index}"
+    covered = 0 if state.snapshot is None else state.snapshot.last.index
+    assert log.base.index <= covered <= state.commit_index <= log.last.index, (
+        f"base {log.base.index}, snapshot {covered}, committed {state.commit_index}, last {log.last.index}"
     )
+    assert state.snapshot is None or log.matches(state.snapshot.last), f"the log does not hold {state.snapshot.last}"
     first = log.base.index + 1
     if entries_max is not None:
         first = max(first, log.last.index + 1 - entries_max)

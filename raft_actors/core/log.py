@@ -1,9 +1,10 @@
-"""The log above its base: lookup, append, conflict, truncation (Raft §5.3).
+"""The log above its base: lookup, append, conflict, truncation (Raft §5.3), compaction (§7).
 
 Here:   the entries in memory, and the two searches of the conflict hint.
 Never:  the disk (effects ask for it), commit and apply (replication.py), which configuration is in force.
 
-The base is the entry before the first one: the genesis (0, 0), or what a snapshot covers.
+The base is the entry before the first one: the genesis (0, 0), or one that a snapshot covers. What was up to the base
+was committed, so two logs of a group never differ there (State Machine Safety, Raft Fig. 3).
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
 class Log:
     """Entries with consecutive indexes and terms that never fall."""
 
-    __slots__ = ("_base", "_entries", "_size_bytes", "_term_starts")
+    __slots__ = ("_base", "_base_stamp_ms", "_entries", "_size_bytes", "_term_starts")
 
-    def __init__(self, entries: Iterable[Entry] = (), base: EntryId = GENESIS_ID) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), base: EntryId = GENESIS_ID, base_stamp_ms: int = 0) -> None:
         self._base = base
+        self._base_stamp_ms = base_stamp_ms
         self._entries: list[Entry] = []
         self._term_starts: list[EntryId] = []
         self._size_bytes = 0
@@ -44,8 +46,8 @@ class Log:
 
     @property
     def last_stamp_ms(self) -> int:
-        """Log-carried time of the newest entry; 0 for an empty log."""
-        return self._entries[-1].stamp_ms if self._entries else 0
+        """Log-carried time of the newest entry, or of the base; 0 for the genesis, or where it is not known."""
+        return self._entries[-1].stamp_ms if self._entries else self._base_stamp_ms
 
     @property
     def size_bytes(self) -> int:
@@ -64,6 +66,14 @@ class Log:
     def matches(self, entry_id: EntryId) -> bool:
         """Whether the log holds this very entry: the consistency check of AppendEntries (Raft §5.3)."""
         return self.term_at(entry_id.index) == entry_id.term
+
+    def covers(self, entry_id: EntryId) -> bool:
+        """Whether the log holds this entry or once held it: below the base there is only one that it can be."""
+        return entry_id.index < self._base.index or self.matches(entry_id)
+
+    def stamp_at(self, index: LogIndex) -> int:
+        """Log-carried time of an entry that the log holds, or of its base."""
+        return self._base_stamp_ms if index == self._base.index else self.entry_at(index).stamp_ms
 
     def entry_id_at(self, index: LogIndex) -> EntryId:
         """(term, index) of an entry that the log holds."""
@@ -117,10 +127,30 @@ class Log:
         while self._term_starts and self._term_starts[-1].index >= index:
             self._term_starts.pop()
 
+    def compact(self, to: LogIndex) -> None:
+        """Forget the entries up to and with `to`, which a snapshot covers; nothing when they are gone already."""
+        assert to <= self.last.index, f"compaction to {to} of a log that ends at {self.last}"
+        count = to - self._base.index
+        if count <= 0:
+            return
+        gone = self._entries[:count]
+        self._base, self._base_stamp_ms = gone[-1].id, gone[-1].stamp_ms
+        self._size_bytes -= sum(entry.size_bytes for entry in gone)
+        del self._entries[:count]
+        self._term_starts = [start for start in self._term_starts if start.index > to]
+        if self._entries and (not self._term_starts or self._term_starts[0].index > to + 1):
+            self._term_starts.insert(0, self._entries[0].id)  # its term began before
+
+    def reset(self, base: EntryId, stamp_ms: int) -> None:
+        """Forget everything, and go on behind the last entry of a snapshot (Raft Fig. 13, 7.)."""
+        assert base.index > self._base.index, f"a reset to {base} of a log that begins behind {self._base}"
+        self._base, self._base_stamp_ms = base, stamp_ms
+        self._entries, self._term_starts, self._size_bytes = [], [], 0
+
     def first_conflict(self, entries: Sequence[Entry]) -> int:
         """How many of `entries` the log already holds; entries[that] is missing or conflicts (Raft §5.3)."""
         for count, entry in enumerate(entries):
-            if not self.matches(entry.id):
+            if not self.covers(entry.id):
                 return count
         return len(entries)
 

@@ -1,8 +1,8 @@
 """The requests and replies that peers exchange: one frozen class each, fields named as in the paper's figures.
 
-Here:   Raft Fig. 2 (RequestVote, AppendEntries), dissertation §9.6 (PreVote), and the envelope around them.
+Here:   Raft Fig. 2 (RequestVote, AppendEntries) and Fig. 13 (InstallSnapshot), dissertation §9.6 (PreVote), and the
+        envelope around them.
 Never:  what to do with them (election.py, replication.py, reads.py), their bytes (raft_actors/envelopes.py).
-Later:  InstallSnapshot (Raft Fig. 13) comes with compaction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from raft_actors.core.entries import Entry
+from raft_actors.core.entries import Entry, SnapshotMeta
 from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
 
 
@@ -81,8 +81,36 @@ class AppendEntriesReply:
     beat: int
 
 
-Request: TypeAlias = PreVote | RequestVote | AppendEntries
-Reply: TypeAlias = PreVoteReply | RequestVoteReply | AppendEntriesReply
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallSnapshot:
+    """Leader to a member that lacks entries which the leader no longer has (Raft Fig. 13, InstallSnapshot RPC).
+
+    It says what there is; the state is fetched beside it. Sent with every heartbeat until it is installed, and so the
+    heartbeat of such a member.
+    """
+
+    term: Term
+    snapshot: SnapshotMeta
+    """lastIncludedIndex, lastIncludedTerm and lastConfig of the paper."""
+    beat: int
+    """As in AppendEntries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallSnapshotReply:
+    """A follower's answer, at once: whether its log or its disk covers the snapshot, durably."""
+
+    term: Term
+    installed: bool
+    request_term: Term
+    """As in AppendEntriesReply."""
+    last_index: LogIndex
+    """Index of the last entry that the *request's* snapshot covers."""
+    beat: int
+
+
+Request: TypeAlias = PreVote | RequestVote | AppendEntries | InstallSnapshot
+Reply: TypeAlias = PreVoteReply | RequestVoteReply | AppendEntriesReply | InstallSnapshotReply
 Message: TypeAlias = Request | Reply
 
 

@@ -1,12 +1,14 @@
 """The leader's side of replication: what to send to whom, what an answer means, what is committed (Raft §5.3, §5.4.2).
 
-Here:   proposals, AppendEntries, heartbeats, back-up by conflict hint, the commit rule.
-Never:  the follower's side (following.py), who became leader and why (election.py), reads (reads.py).
+Here:   proposals, AppendEntries, heartbeats, back-up by conflict hint, the commit rule; offers of a snapshot.
+Never:  the follower's side (following.py), who became leader and why (election.py), reads (reads.py), what the answer
+        to an offer means (snapshotting.py).
 
 Pacing. A member is probed until a guess is confirmed (one append under way), then fed (a few under way, `next_index`
 running ahead). A lost or refused append falls back to probing from what is known, and is tried again with the next
-heartbeat, so an unreachable member costs one message per heartbeat. How many Ray calls may be open beyond that is the
-transport's business (raft_actors/peer/window.py).
+heartbeat, so an unreachable member costs one message per heartbeat. A member that lacks entries from before the log's
+base is probed with an offer of the newest snapshot instead, until it has it. How many Ray calls may be open beyond that
+is the transport's business (raft_actors/peer/window.py).
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from raft_actors.core.effects import (
     ProposalStarted,
 )
 from raft_actors.core.entries import ENTRY_OVERHEAD_BYTES, Command, Entry, Member, Payload
-from raft_actors.core.messages import AppendEntries, AppendEntriesReply
+from raft_actors.core.messages import AppendEntries, AppendEntriesReply, InstallSnapshot
 from raft_actors.core.quorum import majority_reached
 from raft_actors.core.state import Leading, Progress, State, append_to_log, send_request
-from raft_actors.core.types import EntryId, LogIndex, RpcId
+from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, RpcId
 
 
 def new_progress(member: Member, last_index: LogIndex, now_ms: int) -> Progress:
@@ -123,6 +125,9 @@ def broadcast(state: State, leading: Leading, now_ms: int, out: list[Effect]) ->
 
 
 def _send_append(state: State, leading: Leading, progress: Progress, out: list[Effect]) -> None:
+    if progress.next_index <= state.log.base.index:
+        _offer_snapshot(state, leading, progress, out)
+        return
     prev = LogIndex(progress.next_index - 1)
     entries: tuple[Entry, ...] = ()
     if progress.next_index <= state.log.last.index:
@@ -138,8 +143,18 @@ def _send_append(state: State, leading: Leading, progress: Progress, out: list[E
         progress.next_index = LogIndex(progress.next_index + len(entries))
 
 
+def _offer_snapshot(state: State, leading: Leading, progress: Progress, out: list[Effect]) -> None:
+    """The member needs what only the snapshot has. As an append, the offer is a test of `next_index`: one at a time."""
+    assert state.snapshot is not None, f"a log that begins behind {state.log.base} without a snapshot"
+    offer = InstallSnapshot(term=state.current_term, snapshot=state.snapshot, beat=leading.beat)
+    progress.appends.add(send_request(state, progress.member_id, offer, after=state.hard_state_seq, out=out))
+
+
 def _send_heartbeat(state: State, leading: Leading, progress: Progress, out: list[Effect]) -> None:
-    _send(state, leading, progress, state.log.entry_id_at(progress.match_index), (), out)
+    """What the member is known to hold may be from before our base. The genesis is held by everybody (following.py)."""
+    known = progress.match_index >= state.log.base.index
+    prev = state.log.entry_id_at(progress.match_index) if known else GENESIS_ID
+    _send(state, leading, progress, prev, (), out)
 
 
 def _send(
@@ -183,19 +198,25 @@ def handle_append_entries_reply(
     progress.last_answer_ms = now_ms
     progress.acked_beat = max(progress.acked_beat, min(reply.beat, leading.beat))
     if reply.success:
-        progress.match_index = max(progress.match_index, reply.match_index)
-        if progress.probing and reply.match_index >= progress.next_index - 1:
-            progress.probing = False  # the guess is confirmed
-            progress.appends.clear()
-        progress.next_index = max(progress.next_index, LogIndex(progress.match_index + 1))
+        confirm_match(state, progress, reply.match_index)
         advance_commit_index(state, leading, out)
         feed(state, leading, progress, out)
     elif reply.conflict is not None and _back_up(state, progress, reply.prev_index, reply.conflict):
         feed(state, leading, progress, out)
     elif was_fed:  # it overtook the one before it: the member lacks what it carried, and holds by now what it built on
-        _probe_from_match(progress)
+        probe_again(progress, LogIndex(progress.match_index + 1))
         feed(state, leading, progress, out)
     return None
+
+
+def confirm_match(state: State, progress: Progress, match_index: LogIndex) -> None:
+    """The member holds our log up to here. If that was the question, it is fed from here on."""
+    progress.match_index = max(progress.match_index, match_index)
+    tested = progress.next_index - 1 if progress.next_index > state.log.base.index else state.log.base.index
+    if progress.probing and match_index >= tested:
+        progress.probing = False
+        progress.appends.clear()
+    progress.next_index = max(progress.next_index, LogIndex(progress.match_index + 1))
 
 
 def _back_up(state: State, progress: Progress, prev_index: LogIndex, conflict: EntryId) -> bool:
@@ -208,10 +229,11 @@ def _back_up(state: State, progress: Progress, prev_index: LogIndex, conflict: E
     stale = prev_index <= progress.match_index or (progress.probing and prev_index != progress.next_index - 1)
     if stale:
         return False
-    candidate = state.log.last_at_or_before(min(conflict.index, LogIndex(prev_index - 1)), conflict.term)
-    progress.next_index = LogIndex(max(candidate.index, progress.match_index) + 1)
-    progress.probing = True
-    progress.appends.clear()
+    index = min(conflict.index, LogIndex(prev_index - 1))
+    if index >= state.log.base.index:
+        index = state.log.last_at_or_before(index, conflict.term).index
+    # Else it ends before our base: `next_index` says so, and the snapshot is offered.
+    probe_again(progress, LogIndex(max(index, progress.match_index) + 1))
     return True
 
 
@@ -220,11 +242,11 @@ def append_lost(progress: Progress, rpc_id: RpcId) -> None:
     if rpc_id in progress.appends:
         progress.appends.discard(rpc_id)
         if not progress.probing:
-            _probe_from_match(progress)
+            probe_again(progress, LogIndex(progress.match_index + 1))
 
 
-def _probe_from_match(progress: Progress) -> None:
-    """Of what was sent ahead something did not get there: begin again behind what is known to be there."""
+def probe_again(progress: Progress, next_index: LogIndex) -> None:
+    """Another guess: of what was sent ahead something did not get there, or builds on what is not there."""
     progress.probing = True
-    progress.next_index = LogIndex(progress.match_index + 1)
+    progress.next_index = next_index
     progress.appends.clear()

@@ -19,6 +19,7 @@ from raft_actors.core.effects import (
     HardState,
     Persist,
     Record,
+    Reset,
     RestartElectionTimer,
     RoleChanged,
     SendReply,
@@ -26,12 +27,14 @@ from raft_actors.core.effects import (
     StopElectionTimer,
     Truncate,
 )
-from raft_actors.core.entries import Entry, Genesis, Member
+from raft_actors.core.entries import Entry, Genesis, Member, SnapshotMeta
 from raft_actors.core.log import Log
 from raft_actors.core.messages import Envelope, Message, Reply, Request
 from raft_actors.core.settings import CoreSettings
 from raft_actors.core.types import (
+    GENESIS_ID,
     DirectoryId,
+    EntryId,
     Incarnation,
     LogIndex,
     MemberId,
@@ -149,6 +152,8 @@ class State:
     """Whom we take for the leader of the present term. `voter` is not meaningful here; a leader may be unlisted."""
     leader_start_count: int = 0
     commit_index: LogIndex = LogIndex(0)
+    snapshot: SnapshotMeta | None = None
+    """The newest one that is durable here."""
     timer_generation: int = 0
     last_heard_ms: int | None = None
     """When a leader of the present term was last heard; None when none was, or when it is known to be gone."""
@@ -171,22 +176,39 @@ class State:
         genesis: Genesis,
         hard_state: HardState,
         entries: Sequence[Entry],
+        base: EntryId = GENESIS_ID,
+        snapshot: SnapshotMeta | None = None,
     ) -> State:
-        """A follower from what its disk held. What was committed is not known until a leader says so."""
-        log = Log(entries)
+        """A follower from what its disk held. What was committed behind its snapshot, only a leader can say.
+
+        `snapshot` is the newest good one; the log holds its last entry, or begins there. Its file may have been durable
+        before the term in which it was offered was. A vote of that term, or of one between, was then never durable and
+        never told, so the term goes on from the snapshot's, without one.
+        """
+        term, voted_for, covered, base_stamp_ms = hard_state.term, hard_state.voted_for, LogIndex(0), 0
         configurations = Configurations(LogIndex(0), genesis.configuration)
-        configurations.appended(entries)
-        assert log.last.term <= hard_state.term, f"the log ends at {log.last}, after the durable term {hard_state.term}"
+        if snapshot is not None:
+            covered = snapshot.last.index
+            base_stamp_ms = snapshot.stamp_ms if base == snapshot.last else 0
+            configurations = Configurations(snapshot.configuration_id.index, snapshot.configuration)
+            if snapshot.last.term > term:
+                term, voted_for = snapshot.last.term, None
+        log = Log(entries, base, base_stamp_ms)
+        assert snapshot is None or log.matches(snapshot.last), f"a log from {base} to {log.last}, and {snapshot}"
+        assert log.last.term <= term, f"the log ends at {log.last}, after the durable term {term}"
+        configurations.appended(entry for entry in entries if entry.index > covered)
         return cls(
             settings=settings,
             member_id=member_id,
             incarnation=incarnation,
             cluster_id=genesis.cluster_id,
-            current_term=hard_state.term,
-            voted_for=hard_state.voted_for,
+            current_term=term,
+            voted_for=voted_for,
             log=log,
             configurations=configurations,
             durable_index=log.last.index,
+            commit_index=covered,
+            snapshot=snapshot,
         )
 
     @property
@@ -236,6 +258,12 @@ def persist(state: State, record: Record, out: list[Effect]) -> None:
         state.hard_state_seq = state.write_seq
     elif isinstance(record, Append):
         state.pending_writes.append(PendingWrite(seq=state.write_seq, last_index=record.entries[-1].index))
+    elif isinstance(record, Reset):
+        # The snapshot's file is durable, and a start would reset the log to it by itself (ADR 10): so it is durable up
+        # to there now, and no older write still on its way changes that.
+        state.durable_index = record.base.index
+        for pending in state.pending_writes:
+            pending.last_index = record.base.index
     else:
         # What is cut off is not durable any more, and no older write still on its way makes it so: its bytes may get
         # there, but they are not the bytes of the present log (the ABA of asynchronous appends, reliability B10).
@@ -264,6 +292,14 @@ def truncate_log(state: State, from_index: LogIndex, out: list[Effect]) -> None:
     state.log.truncate_from(from_index)
     persist(state, Truncate(from_index=from_index), out)
     if state.configurations.truncated(from_index):
+        out.append(ConfigurationChanged(index=state.configurations.in_force_index))
+
+
+def reset_log(state: State, snapshot: SnapshotMeta, out: list[Effect]) -> None:
+    """The log goes on behind a snapshot, and its configuration is in force (Raft Fig. 13, 7. and 8.)."""
+    state.log.reset(snapshot.last, snapshot.stamp_ms)
+    persist(state, Reset(base=snapshot.last), out)
+    if state.configurations.reset(snapshot.configuration_id.index, snapshot.configuration):
         out.append(ConfigurationChanged(index=state.configurations.in_force_index))
 
 

@@ -31,6 +31,7 @@ from raft_actors.core.events import (
     ReplyReceived,
     RequestFailed,
     RequestReceived,
+    SnapshotStored,
     StepDownRequested,
 )
 from raft_actors.core.following import handle_append_entries
@@ -39,6 +40,8 @@ from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Envelope,
+    InstallSnapshot,
+    InstallSnapshotReply,
     PreVote,
     PreVoteReply,
     RequestVote,
@@ -52,6 +55,7 @@ from raft_actors.core.replication import (
     handle_append_entries_reply,
     propose,
 )
+from raft_actors.core.snapshotting import handle_install_snapshot, handle_install_snapshot_reply, snapshot_stored
 from raft_actors.core.state import State, write_done
 from raft_actors.core.terms import adopt_term, step_down
 from raft_actors.core.types import Incarnation, MemberId, RpcId
@@ -98,6 +102,8 @@ def _dispatch(state: State, event: Event, out: list[Effect]) -> None:
             reason = _stranger(state, cluster_id, sender, state.member_id, incarnation, out)
             if reason is not None:
                 out.append(Count(sender=sender, reason=reason))
+        case SnapshotStored(snapshot=snapshot):
+            snapshot_stored(state, snapshot, out)
         case StepDownRequested(why=why, now_ms=now_ms, hold_off_ms=hold_off_ms):
             step_down(state, why=why, now_ms=now_ms, hold_off_ms=hold_off_ms, out=out)
         case _:
@@ -145,7 +151,11 @@ def _receive_request(state: State, event: RequestReceived, out: list[Effect]) ->
                 handle_append_entries(
                     state, request_id, envelope.sender, envelope.incarnation, request, event.now_ms, out
                 )
-            case PreVoteReply() | RequestVoteReply() | AppendEntriesReply():
+            case InstallSnapshot() as request:
+                handle_install_snapshot(
+                    state, request_id, envelope.sender, envelope.incarnation, request, event.now_ms, out
+                )
+            case PreVoteReply() | RequestVoteReply() | AppendEntriesReply() | InstallSnapshotReply():
                 reason = DropReason.MALFORMED
             case _:
                 assert_never(envelope.message)
@@ -163,7 +173,7 @@ def _receive_reply(state: State, event: ReplyReceived, out: list[Effect]) -> Non
     reason = _stranger_envelope(state, envelope, out)
     if reason is None:
         match envelope.message:
-            case PreVote() | RequestVote() | AppendEntries():
+            case PreVote() | RequestVote() | AppendEntries() | InstallSnapshot():
                 reason = DropReason.MALFORMED
             case reply if reply.term > state.current_term:
                 adopt_term(state, reply.term, out)
@@ -175,8 +185,8 @@ def _receive_reply(state: State, event: ReplyReceived, out: list[Effect]) -> Non
                 reason = _if_no_voter(state, envelope)
                 if reason is None:
                     handle_request_vote_reply(state, envelope.directory_id, reply, event.now_ms, out)
-            case AppendEntriesReply() as reply:
-                reason = _append_answered(state, event.rpc_id, envelope, reply, event.now_ms, out)
+            case AppendEntriesReply() | InstallSnapshotReply() as reply:
+                reason = _leader_answered(state, event.rpc_id, envelope, reply, event.now_ms, out)
     if reason is not None:
         _request_lost(state, event.rpc_id, envelope.sender)
         out.append(Count(sender=envelope.sender, reason=reason))
@@ -188,8 +198,13 @@ def _if_no_voter(state: State, envelope: Envelope) -> DropReason | None:
     return None if counts else DropReason.NOT_A_VOTER
 
 
-def _append_answered(
-    state: State, rpc_id: RpcId, envelope: Envelope, reply: AppendEntriesReply, now_ms: int, out: list[Effect]
+def _leader_answered(
+    state: State,
+    rpc_id: RpcId,
+    envelope: Envelope,
+    reply: AppendEntriesReply | InstallSnapshotReply,
+    now_ms: int,
+    out: list[Effect],
 ) -> DropReason | None:
     """Only an answer, in our present term, to a request of our present term, by a directory that we feed."""
     leading = state.leading
@@ -198,6 +213,8 @@ def _append_answered(
     progress = leading.progress.get(envelope.directory_id)
     if progress is None:
         return DropReason.NOT_A_VOTER  # a wiped disk at a member's address, for example
+    if isinstance(reply, InstallSnapshotReply):
+        return handle_install_snapshot_reply(state, leading, progress, rpc_id, reply, now_ms, out)
     return handle_append_entries_reply(state, leading, progress, rpc_id, reply, now_ms, out)
 
 

@@ -72,6 +72,11 @@ class RayPeer:
         """AppendEntries (Raft Fig. 2)."""
         return self._peer.receive(data)
 
+    @ray.method(concurrency_group="raft")
+    def install_snapshot(self, data: bytes) -> bytes | None:
+        """InstallSnapshot (Raft Fig. 13): the offer; the state is fetched beside it."""
+        return self._peer.receive(data)
+
     @ray.method(concurrency_group="admin")
     def hello(self, data: bytes) -> None:
         """Another peer (re)started as a new incarnation."""

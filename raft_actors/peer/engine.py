@@ -19,9 +19,11 @@ from raft_actors.config import RaftConfig
 from raft_actors.core import State, step
 from raft_actors.core.effects import (
     CommitAdvanced,
+    Compact,
     ConfigurationChanged,
     Count,
     Effect,
+    FetchSnapshot,
     Persist,
     ProposalRefusal,
     ProposalRefused,
@@ -33,6 +35,7 @@ from raft_actors.core.effects import (
     RoleChanged,
     SendReply,
     SendRequest,
+    StateReplaced,
     StopElectionTimer,
 )
 from raft_actors.core.entries import Genesis
@@ -294,6 +297,10 @@ class Engine:
                 self._ports.timers_changed()
             case RoleChanged():
                 self._role_changed(effect)
+            case FetchSnapshot(source=source, snapshot=snapshot):
+                self._ports.note("snapshot_offered", {"source": source, "index": snapshot.last.index})
+            case Compact() | StateReplaced():
+                raise AssertionError(f"{effect}, and nobody stored a snapshot")
             case CommitAdvanced():
                 pass  # handle() pumps the application after every event
             case ConfigurationChanged(index=index):

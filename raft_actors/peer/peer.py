@@ -136,6 +136,8 @@ class Peer:
             genesis=genesis,
             hard_state=recovered.hard_state,
             entries=recovered.entries,
+            base=recovered.base,
+            snapshot=recovered.snapshot,
         )
         configuration = state.configurations.in_force
         others = tuple(member.member_id for member in state.configurations.others(self._options.member_id))

@@ -15,7 +15,7 @@ from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
 from raft_actors.codec import CodecError
 from raft_actors.core.effects import Persist
-from raft_actors.core.messages import AppendEntries, Envelope, Message, PreVote, RequestVote
+from raft_actors.core.messages import AppendEntries, Envelope, InstallSnapshot, Message, PreVote, RequestVote
 from raft_actors.core.types import MemberId, RequestId, RpcId
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
@@ -32,10 +32,11 @@ OWNER: Final = "owner"
 DIRECT_BYTES_MAX: Final = 64 * 1024
 """What the owner may send itself: it fits into the socket's buffer, and into a Ray call without the object store."""
 
-_METHODS: Final[dict[type[Message], str]] = {
+METHODS: Final[dict[type[Message], str]] = {
     PreVote: "request_vote",
     RequestVote: "request_vote",
     AppendEntries: "append_entries",
+    InstallSnapshot: "install_snapshot",
 }
 """Which RPC carries which message; a pre-vote is a vote that is only asked about (dissertation §9.6)."""
 
@@ -85,7 +86,7 @@ class Perform:
         if self._story is not None:
             self._story(f"call {rpc_id} to member {envelope.to}: {_told(envelope.message)}")
         queues, transport = self._queues, self._transport
-        method = _METHODS[type(envelope.message)]
+        method = METHODS[type(envelope.message)]
 
         def ended(data: bytes | None) -> None:
             queues.inbox.put(lambda engine: engine.call_ended(rpc_id, envelope.to, _decoded(data)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from raft_actors.core.messages import AppendEntries, Message
+from raft_actors.core.messages import AppendEntries, InstallSnapshot, Message
 from raft_actors.core.types import MemberId, RpcId
 
 PROBE_INTERVAL_MS: Final = 1000
@@ -33,6 +33,8 @@ def kind_of(message: Message) -> CallKind:
     """Which slots a request takes."""
     if isinstance(message, AppendEntries):
         return CallKind.APPEND if message.entries else CallKind.BEAT
+    if isinstance(message, InstallSnapshot):
+        return CallKind.BEAT  # an offer; the state travels beside it
     return CallKind.VOTE
 
 

@@ -21,11 +21,13 @@ from raft_actors.codec import (
     encode_entry,
     encode_genesis,
 )
-from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop
+from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop, SnapshotMeta
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Envelope,
+    InstallSnapshot,
+    InstallSnapshotReply,
     PreVote,
     PreVoteReply,
     RequestVote,
@@ -160,6 +162,31 @@ GOLDEN = [
         "0300000000000000"
         "0700000000000000"
         "0600000000000000",
+    ),
+    (
+        InstallSnapshot(
+            term=5,
+            snapshot=SnapshotMeta(
+                last=EntryId(4, 9),
+                stamp_ms=-2,
+                configuration_id=EntryId(3, 7),
+                configuration=Configuration(members=(Member(member_id=1, directory_id=b"D" * 16, voter=True),)),
+            ),
+            beat=6,
+        ),
+        "52410107" + HEAD + "0500000000000000"
+        "0400000000000000"
+        "0900000000000000"
+        "feffffffffffffff"
+        "0300000000000000"
+        "0700000000000000"
+        "0600000000000000"
+        "0100"
+        "01000000" + "44" * 16 + "01",
+    ),
+    (
+        InstallSnapshotReply(term=5, installed=True, request_term=4, last_index=9, beat=6),
+        "52410108" + HEAD + "050000000000000001040000000000000009000000000000000600000000000000",
     ),
 ]
 

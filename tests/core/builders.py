@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from raft_actors.core.effects import Effect, HardState, Persist, Refuse, SendReply, SendRequest
-from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Payload
+from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Payload, SnapshotMeta
 from raft_actors.core.events import (
     Durable,
     ElectionTimedOut,
@@ -25,12 +25,15 @@ from raft_actors.core.events import (
     ReplyReceived,
     RequestFailed,
     RequestReceived,
+    SnapshotStored,
 )
 from raft_actors.core.invariants import check_state
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Envelope,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVoteReply,
     RequestVoteReply,
@@ -156,6 +159,10 @@ class Peer:
     def read(self, read_id: int = 1) -> list[Effect]:
         return self.do(ReadRequested(now_ms=self.now_ms, read_id=read_id))
 
+    def stored(self, snapshot: SnapshotMeta) -> list[Effect]:
+        """A snapshot is durable in a file."""
+        return self.do(SnapshotStored(now_ms=self.now_ms, snapshot=snapshot))
+
     # answers to what it sent
 
     def newest(self, to: int) -> SendRequest:
@@ -207,6 +214,32 @@ def append(
     return AppendEntries(term=term, prev_entry=prev, entries=tuple(entries), leader_commit=commit, beat=beat)
 
 
+def snapshot(
+    term: int, index: int, *, members: Configuration | None = None, placed: EntryId = GENESIS_ID, stamp_ms: int = 0
+) -> SnapshotMeta:
+    """Of the state after this entry; `placed`: where its configuration stood."""
+    return SnapshotMeta(
+        last=EntryId(term, index),
+        stamp_ms=stamp_ms,
+        configuration_id=placed,
+        configuration=members or configuration(range(3)),
+    )
+
+
+def offer(term: int, meta: SnapshotMeta, *, beat: int = 0) -> InstallSnapshot:
+    return InstallSnapshot(term=term, snapshot=meta, beat=beat)
+
+
+def offer_reply(request: InstallSnapshot, *, installed: bool) -> InstallSnapshotReply:
+    return InstallSnapshotReply(
+        term=request.term,
+        installed=installed,
+        request_term=request.term,
+        last_index=request.snapshot.last.index,
+        beat=request.beat,
+    )
+
+
 # -- states ----------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +254,8 @@ def restored(
     member: int = 0,
     start: int = 1,
     wiped: int = 0,
+    base: EntryId = GENESIS_ID,
+    taken: SnapshotMeta | None = None,
 ) -> Peer:
     """A follower that has just started from this disk. Its term is that of the last entry unless given."""
     return Peer(
@@ -236,6 +271,8 @@ def restored(
             ),
             hard_state=HardState(term=last_of(log).term if term is None else term, voted_for=voted_for),
             entries=log,
+            base=base,
+            snapshot=taken,
         )
     )
 

@@ -23,6 +23,7 @@ from tests.core.builders import (
     leader,
     leader_of_all,
     log_of,
+    snapshot,
 )
 
 FOOTPRINT = Footprint(
@@ -129,8 +130,18 @@ def another_member() -> DirectoryId:
 
 
 BREAKS: dict[str, tuple[Callable[[], Peer], Callable[[Peer], object], str]] = {
-    "commit above the log": (some_follower, lambda p: state(p, commit_index=4), "base 0, committed 4, last 3"),
-    "commit below the base": (some_follower, lambda p: state(p, commit_index=-1), "base 0, committed -1"),
+    "commit above the log": (
+        some_follower,
+        lambda p: state(p, commit_index=4),
+        "snapshot 0, committed 4, last 3",
+    ),
+    "commit below the base": (some_follower, lambda p: state(p, commit_index=-1), "base 0, snapshot 0, committed -1"),
+    "snapshot above the commit": (some_follower, lambda p: state(p, snapshot=snapshot(1, 3)), "snapshot 3, committed"),
+    "snapshot of another log": (
+        some_follower,
+        lambda p: state(p, snapshot=snapshot(2, 1), commit_index=1),
+        "the log does not hold",
+    ),
     "gap in the log": (some_follower, lambda p: entries(p, (1, entry(1, 7))), "gap in the log after"),
     "falling terms": (some_follower, lambda p: entries(p, (0, entry(2, 1))), "terms fall along the log"),
     "falling log time": (some_follower, lambda p: entries(p, (0, entry(1, 1, stamp_ms=5))), "log time falls"),

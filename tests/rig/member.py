@@ -19,13 +19,14 @@ from raft_actors.application.settings import decode_settings
 from raft_actors.config import RaftConfig
 from raft_actors.core.effects import Persist, Record
 from raft_actors.core.entries import Genesis
-from raft_actors.core.messages import AppendEntries, Envelope
+from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, RpcId
 from raft_actors.envelopes import encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.perform import METHODS
 from raft_actors.storage.interface import Storage
 from tests.application.builders import Journal
 from tests.rig.network import Flight, Network, Part
@@ -174,7 +175,7 @@ class Member:
 
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
         self._checks.called(self, rpc_id, envelope)
-        method = "append_entries" if isinstance(envelope.message, AppendEntries) else "request_vote"
+        method = METHODS[type(envelope.message)]
         self._network.send(
             Flight(
                 src=self.member_id,

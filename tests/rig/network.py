@@ -16,6 +16,8 @@ from raft_actors.core.entries import Entry
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVote,
     PreVoteReply,
@@ -119,6 +121,10 @@ def describe(message: Message) -> str:
             return f"{type(message).__name__} term={term} {'granted' if granted else 'refused'}"
         case AppendEntries(term=term, prev_entry=prev, entries=entries, leader_commit=commit):
             return f"AppendEntries term={term} prev={place(prev)} entries={_listed(entries)} commit={commit}"
+        case InstallSnapshot(term=term, snapshot=snapshot):
+            return f"InstallSnapshot term={term} last={place(snapshot.last)}"
+        case InstallSnapshotReply(term=term, installed=installed, last_index=last_index):
+            return f"InstallSnapshotReply term={term} last={last_index} {'installed' if installed else 'not yet'}"
         case AppendEntriesReply(term=term, success=True, match_index=match_index):
             return f"AppendEntriesReply term={term} match={match_index}"
         case AppendEntriesReply(term=term, conflict=conflict):

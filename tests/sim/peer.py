@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from raft_actors.application import exchange
 from raft_actors.core.effects import Persist, Record
 from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, ReplyReceived, RequestReceived
-from raft_actors.core.messages import AppendEntries, Envelope
+from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import EntryId, MemberId, RequestId, Role, RpcId
 from raft_actors.envelopes import decode_envelope, encode_envelope
@@ -23,6 +23,7 @@ from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
 from raft_actors.peer.peer import ASK_TIMEOUT_MS
+from raft_actors.peer.perform import METHODS
 from raft_actors.peer.runtime import TICK_S
 from raft_actors.storage.interface import Storage
 from tests.sim.checks import Violation
@@ -363,4 +364,4 @@ class PeerProcess(Process):
 
 
 def _method(envelope: Envelope) -> str:
-    return "append_entries" if isinstance(envelope.message, AppendEntries) else "request_vote"
+    return METHODS[type(envelope.message)]

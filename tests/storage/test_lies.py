@@ -22,6 +22,7 @@ from raft_actors.errors import ConfigError, LogDamaged
 from raft_actors.recording.errors import RowsUnreadable
 from raft_actors.recording.rows import decode_rows
 from raft_actors.storage import records
+from raft_actors.storage.directory import SEGMENT_SUFFIX
 from raft_actors.storage.image import ImpossibleRecord
 from raft_actors.storage.records import Frame, Position, SegmentHeader
 from tests.storage.campaigns.memory import measured
@@ -186,7 +187,7 @@ class TestAStart:
 
     @pytest.mark.parametrize("at", [60, 61, 62, 63], ids=lambda at: f"byte {at}")
     def test_a_file_that_continues_one_that_cannot_be(self, at: int) -> None:
-        name = names()[-1]
+        name = [each for each in names() if each.endswith(SEGMENT_SUFFIX)][-1]
         data = bytearray(directory().cached_names[name].cache)
         # The number of the continued file stands behind ids, counters, term and vote.
         place = HEAD_BYTES + 16 + 4 + 8 + 4 + 8 + 1 + 16

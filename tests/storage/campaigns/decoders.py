@@ -37,6 +37,8 @@ from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Envelope,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVote,
     PreVoteReply,
@@ -52,7 +54,7 @@ from tests.application.builders import frame
 from tests.application.test_formats import CHECKPOINT, CLUSTER, DIRECTORY, MESSAGES
 from tests.storage.campaigns.on_disk import ON_DISK
 from tests.storage.campaigns.target import Decoder
-from tests.storage.logs import CONFIGURATION, GENESIS, command, entry
+from tests.storage.logs import CONFIGURATION, GENESIS, command, entry, meta
 
 _AT: Final = EntryId(Term(4), LogIndex(9))
 _SPEAKER: Final = Incarnation(directory_id=DirectoryId(bytes(range(16))), start_count=3)
@@ -92,6 +94,8 @@ _MESSAGES: Final[tuple[Message, ...]] = (
     _append_entries(command(5, 10), entry(5, 11), entry(5, 12, CONFIGURATION)),
     _reply(None),
     _reply(_AT),
+    InstallSnapshot(term=Term(5), snapshot=meta(5, 9), beat=3),
+    InstallSnapshotReply(term=Term(5), installed=True, request_term=Term(5), last_index=LogIndex(9), beat=3),
 )
 
 

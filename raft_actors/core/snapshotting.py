@@ -1,0 +1,154 @@
+"""Snapshots: offered, stored, taken over, and what the log then forgets (Raft §7, Fig. 13; dissertation §5).
+
+Here:   InstallSnapshot on both sides; what a snapshot that became durable means.
+Never:  the state, how it is fetched and written (the shell), when one is taken (the snapshot daemon).
+
+The argument. A snapshot holds committed entries only. So whoever knows its last entry to be committed, or holds that
+very entry, has everything that is in it (Log Matching, Raft §5.3), and says so without fetching anything. All others
+fetch it, which may take long; meanwhile the log goes on, and a snapshot that is durable at last changes only what is
+still true then (contracts 5 a):
+
+- its last entry is committed here, or held: it becomes the newest snapshot; nothing acknowledged is touched. If it was
+  held and not known to be committed, it is committed.
+- else the log ends below it, or differs there. Nothing that this peer acknowledged to a leader of the snapshot's or a
+  later term can be behind that place: such a leader holds the snapshot's last entry, and AppendEntries matches what is
+  before. So the log is reset, and the reset is durable before anything is answered.
+
+What was acknowledged as installed is durable: the file was before the core heard of it, the log or the reset before
+the answer leaves (`SendReply.after`).
+
+The log begins at the snapshot before the newest (ADR 10), which leaves slow members a snapshot's worth of entries.
+"""
+
+from __future__ import annotations
+
+from raft_actors.core.effects import CommitAdvanced, Compact, DropReason, Effect, FetchSnapshot, Refuse, StateReplaced
+from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.messages import InstallSnapshot, InstallSnapshotReply
+from raft_actors.core.replication import advance_commit_index, append_lost, confirm_match, feed, probe_again
+from raft_actors.core.state import Leading, Progress, State, reset_log, send_reply
+from raft_actors.core.terms import adopt_term, follow
+from raft_actors.core.types import Incarnation, LogIndex, MemberId, RequestId, RpcId
+
+# -- the follower's side ---------------------------------------------------------------------------------------------
+
+
+def handle_install_snapshot(
+    state: State,
+    request_id: RequestId,
+    sender: MemberId,
+    incarnation: Incarnation,
+    request: InstallSnapshot,
+    now_ms: int,
+    out: list[Effect],
+) -> None:
+    """Raft Fig. 13, receiver implementation; the chunks of 2. to 5. are the shell's."""
+    refusal = _refusal(state, incarnation, request)
+    if refusal is not None:
+        out.append(Refuse(request_id=request_id, reason=refusal))
+        return
+    installed = False
+    if request.term >= state.current_term:  # 1. "Reply immediately if term < currentTerm"
+        if request.term > state.current_term:
+            adopt_term(state, request.term, out)
+        follow(state, sender, incarnation, now_ms, out)
+        installed = state.log.covers(request.snapshot.last)
+        if installed:  # 6. "If existing log entry has same index and term ..., retain log entries following it"
+            _commit(state, request.snapshot.last.index, out)
+        else:
+            out.append(FetchSnapshot(source=sender, snapshot=request.snapshot))
+    reply = InstallSnapshotReply(
+        term=state.current_term,
+        installed=installed,
+        request_term=request.term,
+        last_index=request.snapshot.last.index,
+        beat=request.beat,
+    )
+    send_reply(state, request_id, sender, reply, out)
+
+
+def _refusal(state: State, incarnation: Incarnation, request: InstallSnapshot) -> DropReason | None:
+    """What no correct leader of our cluster sends."""
+    snapshot = request.snapshot
+    if not 0 < snapshot.last.term <= request.term or not 0 <= snapshot.configuration_id.term <= snapshot.last.term:
+        return DropReason.MALFORMED
+    if not snapshot.configuration.voters():
+        return DropReason.MALFORMED
+    if request.term < state.current_term:
+        return None
+    leader = state.leader
+    if request.term == state.current_term and leader is not None and leader.directory_id != incarnation.directory_id:
+        return DropReason.SECOND_LEADER
+    if snapshot.last.index <= state.commit_index and not state.log.covers(snapshot.last):
+        return DropReason.CONFLICTS_WITH_COMMITTED
+    return None
+
+
+# -- a snapshot is durable -------------------------------------------------------------------------------------------
+
+
+def snapshot_stored(state: State, snapshot: SnapshotMeta, out: list[Effect]) -> None:
+    """Decide anew what it means: the log may be elsewhere than when it was begun."""
+    assert snapshot.last.term <= state.current_term, f"{snapshot.last} was offered in a term that we never had"
+    newest = state.snapshot
+    if newest is not None and snapshot.last.index <= newest.last.index:
+        return
+    if state.leading is not None and snapshot.last.index > state.commit_index:
+        return  # begun before it led: a leader commits by counting, and will take a newer one
+    if state.log.covers(snapshot.last):
+        _commit(state, snapshot.last.index, out)
+        state.snapshot = snapshot
+        if newest is not None:
+            _compact(state, newest.last.index, out)
+    elif snapshot.last.index > state.commit_index:
+        reset_log(state, snapshot, out)
+        _commit(state, snapshot.last.index, out)
+        state.snapshot = snapshot
+        out.append(StateReplaced(snapshot=snapshot))
+        out.append(Compact(to=snapshot.last.index))
+    # Else it is of no correct leader: it differs from what is committed (Leader Completeness, Raft §5.4).
+
+
+def _commit(state: State, index: LogIndex, out: list[Effect]) -> None:
+    """What a snapshot holds was committed."""
+    if index > state.commit_index:
+        state.commit_index = index
+        out.append(CommitAdvanced(commit_index=index))
+
+
+def _compact(state: State, to: LogIndex, out: list[Effect]) -> None:
+    """Forget what the older snapshot covers. Members that would have needed it are offered the newer one."""
+    state.log.compact(to)
+    state.configurations.compacted(to)
+    out.append(Compact(to=to))
+    if state.leading is not None:
+        for progress in state.leading.progress.values():
+            if progress.next_index <= state.log.base.index:
+                probe_again(progress, progress.next_index)
+
+
+# -- the leader's side -----------------------------------------------------------------------------------------------
+
+
+def handle_install_snapshot_reply(
+    state: State,
+    leading: Leading,
+    progress: Progress,
+    rpc_id: RpcId,
+    reply: InstallSnapshotReply,
+    now_ms: int,
+    out: list[Effect],
+) -> DropReason | None:
+    """Go on behind the snapshot once it is there; else the next heartbeat asks again."""
+    assert reply.request_term == state.current_term, "an answer to another term's request must not be counted (B5)"
+    if reply.last_index > state.log.last.index:
+        append_lost(progress, rpc_id)
+        return DropReason.IMPOSSIBLE_MATCH
+    progress.appends.discard(rpc_id)
+    progress.last_answer_ms = now_ms
+    progress.acked_beat = max(progress.acked_beat, min(reply.beat, leading.beat))
+    if reply.installed:
+        confirm_match(state, progress, reply.last_index)
+        advance_commit_index(state, leading, out)
+        feed(state, leading, progress, out)
+    return None

@@ -1,0 +1,399 @@
+"""Snapshots: Raft §7 and Fig. 13, dissertation §5, contracts 5 a."""
+
+from __future__ import annotations
+
+import pytest
+
+from raft_actors.core.effects import (
+    CommitAdvanced,
+    Compact,
+    ConfigurationChanged,
+    DropReason,
+    Effect,
+    FetchSnapshot,
+    Persist,
+    Refuse,
+    Reset,
+    SendReply,
+    StateReplaced,
+)
+from raft_actors.core.messages import AppendEntries, AppendEntriesReply, InstallSnapshot, InstallSnapshotReply
+from raft_actors.core.types import GENESIS_ID, EntryId, Role
+from tests.core.builders import (
+    Peer,
+    append,
+    append_reply,
+    configuration,
+    directory,
+    entry,
+    follower,
+    last_of,
+    leader_of_all,
+    log_of,
+    offer,
+    offer_reply,
+    only,
+    reply,
+    requests,
+    restored,
+    snapshot,
+    some,
+)
+
+TEN = log_of(*[1] * 10)
+
+
+def compacted_leader(*, base: int = 4, covered: int = 8) -> Peer:
+    """A leader of three whose log of ten entries begins behind `base`; all of it is committed."""
+    peer = leader_of_all(log=TEN)
+    peer.stored(snapshot(1, base))
+    peer.stored(snapshot(1, covered))
+    assert peer.state.log.base == EntryId(1, base)
+    return peer
+
+
+class TestWhatTheLogForgets:
+    """ "Once a server completes writing a snapshot, it may delete all log entries up through the last included index"
+    (Raft §7). We keep those since the snapshot before (ADR 10)."""
+
+    def test_the_first_snapshot_costs_the_log_nothing(self):
+        peer = leader_of_all(log=TEN)
+        effects = peer.stored(snapshot(1, 5))
+        assert not some(effects, Compact)
+        assert peer.state.log.base == GENESIS_ID
+        assert peer.state.snapshot == snapshot(1, 5)
+
+    def test_the_second_lets_it_begin_at_the_first(self):
+        peer = leader_of_all(log=TEN)
+        peer.stored(snapshot(1, 5))
+        assert only(peer.stored(snapshot(1, 9)), Compact).to == 5
+        assert peer.state.log.base == EntryId(1, 5)
+        assert peer.state.log.entry_at(6) == TEN[5]
+
+    def test_an_older_or_equal_one_changes_nothing(self):
+        peer = compacted_leader()
+        for index in (3, 7, 8):
+            assert peer.stored(snapshot(1, index)) == []
+        assert peer.state.snapshot == snapshot(1, 8)
+
+    def test_terms_that_begin_before_the_base_are_still_known(self):
+        peer = leader_of_all(log=log_of(1, 1, 3, 3, 3, 4))
+        peer.stored(snapshot(3, 4))
+        peer.stored(snapshot(4, 6))
+        log = peer.state.log
+        assert log.last_at_or_before(5, 3) == EntryId(3, 5)
+        assert log.last_at_or_before(5, 2) == EntryId(3, 4), "the base, when nothing else is left"
+        assert log.size_bytes == sum(log.entry_at(index).size_bytes for index in range(5, log.last.index + 1))
+
+    def test_time_goes_on_from_the_base(self):
+        peer = restored(1, taken=snapshot(2, 7, stamp_ms=5_000, members=configuration([0])), base=EntryId(2, 7), term=2)
+        assert peer.state.log.last_stamp_ms == 5_000
+
+    def test_a_configuration_that_is_committed_is_not_taken_back(self):
+        change = configuration(range(3), [3])
+        peer = follower(log=(*log_of(1), entry(1, 2, change), *log_of(1, 1, after=2)), commit=4)
+        peer.stored(snapshot(1, 3, members=change, placed=EntryId(1, 2)))
+        peer.stored(snapshot(1, 4, members=change, placed=EntryId(1, 2)))
+        assert peer.state.configurations.in_force == change
+        assert peer.state.configurations.before is None
+
+
+class TestAStart:
+    """Recovery hands over the newest good snapshot and the log that continues it (ADR 10)."""
+
+    def test_what_it_covers_is_committed(self):
+        peer = restored(taken=snapshot(1, 8), base=EntryId(1, 4), log=TEN[4:])
+        assert peer.state.commit_index == 8
+        assert peer.state.log.base == EntryId(1, 4)
+        assert peer.state.durable_index == 10
+
+    def test_its_configuration_is_in_force_unless_the_log_has_a_newer_one(self):
+        older, newer = configuration(range(4)), configuration(range(5))
+        meta = snapshot(1, 3, members=older, placed=EntryId(1, 2))
+        log = (entry(1, 2, older), *log_of(1, 1, after=2))
+        assert restored(taken=meta, base=EntryId(1, 1), log=log).state.configurations.in_force == older
+        log = (*log, entry(1, 5, newer))
+        state = restored(taken=meta, base=EntryId(1, 1), log=log).state
+        assert state.configurations.in_force == newer
+        assert state.configurations.before == older
+
+    def test_a_log_that_does_not_continue_it_is_a_bug(self):
+        with pytest.raises(AssertionError, match="a log from"):
+            restored(taken=snapshot(2, 4), base=GENESIS_ID, log=log_of(1, 1, 1, 1, 1))
+
+    def test_a_snapshot_may_be_durable_before_the_term_in_which_it_was_offered(self):
+        peer = restored(taken=snapshot(6, 8), base=EntryId(6, 8), term=3, voted_for=directory(2))
+        assert (peer.state.current_term, peer.state.voted_for) == (6, None)
+        peer = restored(taken=snapshot(6, 8), base=EntryId(6, 8), term=6, voted_for=directory(2))
+        assert (peer.state.current_term, peer.state.voted_for) == (6, directory(2))
+
+
+class TestTheReceiver:
+    """Raft Fig. 13, InstallSnapshot RPC, receiver implementation."""
+
+    def test_1_a_term_below_ours_is_answered_at_once(self):
+        peer = follower(log=TEN, term=5)
+        effects = peer.ask(offer(4, snapshot(1, 20)))
+        assert reply(effects, InstallSnapshotReply).installed is False
+        assert reply(effects, InstallSnapshotReply).term == 5
+        assert not some(effects, FetchSnapshot)
+
+    def test_a_leader_is_followed(self):
+        peer = restored(log=TEN)
+        peer.ask(offer(7, snapshot(6, 20)), 2)
+        assert (peer.state.current_term, peer.state.leader_hint, peer.state.role) == (7, 2, Role.FOLLOWER)
+
+    def test_what_the_log_lacks_is_fetched(self):
+        peer = follower(log=TEN)
+        effects = peer.ask(offer(1, snapshot(1, 20), beat=9))
+        assert only(effects, FetchSnapshot).snapshot == snapshot(1, 20)
+        answer = reply(effects, InstallSnapshotReply)
+        assert (answer.installed, answer.last_index, answer.beat) == (False, 20, 9)
+
+    def test_6_what_the_log_holds_is_retained_and_known_to_be_committed(self):
+        """ "If existing log entry has same index and term as snapshot's last included entry, retain log entries
+        following it and reply." """
+        peer = follower(log=TEN, commit=2)
+        effects = peer.ask(offer(1, snapshot(1, 6)))
+        assert reply(effects, InstallSnapshotReply).installed is True
+        assert only(effects, CommitAdvanced).commit_index == 6
+        assert not some(effects, FetchSnapshot)
+        assert peer.state.log.last.index == 10
+
+    def test_what_is_behind_us_is_there(self):
+        """C1: a late copy rolls nothing back."""
+        peer = restored(taken=snapshot(1, 8), base=EntryId(1, 8), term=1)
+        effects = peer.ask(offer(1, snapshot(1, 5)))
+        assert reply(effects, InstallSnapshotReply).installed is True
+        assert peer.state.log.base == EntryId(1, 8)
+
+    def test_7_another_entry_at_its_index_goes_with_all_that_follows(self):
+        """ "Discard the entire log" (C3)."""
+        peer = follower(log=(*TEN, *log_of(2, 2, after=10)), term=3, commit=9)
+        meta = snapshot(3, 11)
+        peer.ask(offer(3, meta))
+        effects = peer.stored(meta)
+        assert only(effects, Persist).records == (Reset(base=EntryId(3, 11)),)
+        assert only(effects, StateReplaced).snapshot == meta
+        assert only(effects, CommitAdvanced).commit_index == 11
+        assert only(effects, Compact).to == 11
+        assert peer.state.log.last == EntryId(3, 11)
+
+    def test_8_its_configuration_is_used(self):
+        change = configuration(range(4))
+        peer = follower(log=TEN)
+        meta = snapshot(1, 20, members=change, placed=EntryId(1, 15))
+        peer.ask(offer(1, meta))
+        assert only(peer.stored(meta), ConfigurationChanged).index == 15
+        assert peer.state.configurations.in_force == change
+
+    def test_it_is_acknowledged_after_the_reset_is_durable(self):
+        peer = follower(log=TEN)
+        meta = snapshot(1, 20)
+        peer.ask(offer(1, meta))
+        write = only(peer.stored(meta), Persist)
+        effects = peer.ask(offer(1, meta))
+        assert reply(effects, InstallSnapshotReply).installed is True
+        assert only(effects, SendReply).after >= write.seq
+
+    def test_the_log_goes_on_behind_it(self):
+        peer = follower(log=TEN)
+        meta = snapshot(1, 20)
+        peer.stored(meta)
+        effects = peer.ask(append(1, EntryId(1, 20), log_of(1, 1, after=20)))
+        assert reply(effects, AppendEntriesReply).match_index == 22
+
+    def test_older_writes_on_their_way_do_not_count_for_the_new_log(self):
+        peer = follower(log=TEN)
+        peer.ask(append(1, last_of(TEN), log_of(*[1] * 20, after=10)))
+        pending = peer.state.write_seq
+        peer.ask(offer(2, snapshot(2, 15)), 2)
+        peer.stored(snapshot(2, 15))
+        peer.sync(pending)
+        assert peer.state.durable_index == 15
+
+    @pytest.mark.parametrize(
+        ("request_", "reason"),
+        [
+            (offer(1, snapshot(2, 20)), DropReason.MALFORMED),
+            (offer(1, snapshot(0, 20)), DropReason.MALFORMED),
+            (offer(1, snapshot(1, 20, members=configuration([], [1]))), DropReason.MALFORMED),
+            (offer(1, snapshot(1, 20, placed=EntryId(2, 3))), DropReason.MALFORMED),
+            (offer(2, snapshot(2, 5)), DropReason.CONFLICTS_WITH_COMMITTED),
+        ],
+        ids=["term above the leader's", "term of the genesis", "no voters", "configuration of a later term", "differs"],
+    )
+    def test_what_no_correct_leader_sends_is_dropped(self, request_, reason):
+        peer = follower(log=TEN, commit=8)
+        before = peer.state.log.last
+        effects = peer.ask(request_)
+        assert only(effects, Refuse).reason is reason
+        assert not some(effects, FetchSnapshot)
+        assert peer.state.log.last == before
+
+    def test_a_second_leader_of_the_term_is_dropped(self):
+        peer = follower(log=TEN, leader=1)
+        assert only(peer.ask(offer(1, snapshot(1, 20)), 2), Refuse).reason is DropReason.SECOND_LEADER
+
+
+class TestWhenItIsThereAtLast:
+    """Contracts 5 a: "when the file is durable the core decides anew"."""
+
+    def test_what_was_acknowledged_meanwhile_stays(self):
+        """S3 fetches snapshot 200 slowly; a new leader's 11..210 are acknowledged; nothing of them may go (C2)."""
+        peer = follower(log=TEN)
+        meta = snapshot(1, 15)
+        peer.ask(offer(1, meta))
+        peer.ask(append(2, last_of(TEN), (*log_of(*[1] * 5, after=10), *log_of(2, 2, after=15)), commit=12), 2)
+        effects = peer.stored(meta)
+        assert not some(effects, Persist)
+        assert not some(effects, StateReplaced)
+        assert peer.state.log.last == EntryId(2, 17)
+        assert peer.state.snapshot == meta
+
+    def test_what_it_holds_is_committed_though_no_leader_said_so_yet(self):
+        peer = follower(log=TEN)
+        peer.ask(append(2, last_of(TEN), log_of(*[1] * 5, after=10)), 2)
+        effects = peer.stored(snapshot(1, 15))
+        assert only(effects, CommitAdvanced).commit_index == 15
+        assert not some(effects, Persist)
+
+    def test_what_differs_from_what_is_committed_is_dropped(self):
+        peer = follower(log=TEN, commit=10, term=3)
+        assert peer.stored(snapshot(3, 9)) == []
+        assert peer.state.snapshot is None
+
+    def test_a_leader_commits_by_counting(self):
+        """Fetched as a follower, there when it leads: it holds the entry (Leader Completeness)."""
+        peer = leader_of_all(log=TEN)
+        peer.propose()
+        assert peer.stored(snapshot(2, peer.state.log.last.index)) == []
+        assert peer.state.commit_index < peer.state.log.last.index
+
+
+class TestTheLeader:
+    """Raft §7: "the leader must occasionally send snapshots to followers that lag behind"."""
+
+    def test_a_member_that_ends_before_the_base_is_offered_the_newest_snapshot(self):
+        effects = self.behind(compacted_leader())
+        assert requests(effects, InstallSnapshot)[2].snapshot == snapshot(1, 8)
+
+    def test_an_offer_is_repeated_with_every_heartbeat_until_it_is_there(self):
+        peer = self.offering()
+        for _ in range(3):
+            request = peer.newest(2).envelope.message
+            effects = peer.answer(offer_reply(request, installed=False), 2, to=peer.newest(2), start=2)
+            assert not requests(effects, InstallSnapshot), "asking again at once would never end"
+            assert 2 in requests(peer.beat(), InstallSnapshot)
+
+    def test_it_goes_on_behind_the_snapshot(self):
+        peer = self.offering()
+        request = peer.newest(2)
+        effects = peer.answer(offer_reply(request.envelope.message, installed=True), 2, to=request, start=2)
+        sent = requests(effects, AppendEntries)[2]
+        assert sent.prev_entry == EntryId(1, 8)
+        assert sent.entries[0].index == 9
+        progress = peer.state.leading.progress[directory(2)]
+        assert (progress.match_index, progress.probing) == (8, False)
+
+    def test_a_lost_offer_is_made_again(self):
+        peer = self.offering()
+        peer.fail(peer.newest(2))
+        assert 2 in requests(peer.beat(), InstallSnapshot)
+
+    def test_one_offer_at_a_time_and_heartbeats_beside_it(self):
+        peer = self.offering()
+        beats = requests(peer.beat(), AppendEntries)
+        assert beats[2].prev_entry == GENESIS_ID, "everybody holds that, whatever we have compacted"
+        assert not beats[2].entries
+
+    def test_an_answer_counts_for_check_quorum_and_reads(self):
+        peer = self.offering()
+        request = peer.newest(2)
+        peer.wait(500)
+        peer.answer(offer_reply(request.envelope.message, installed=False), 2, to=request, start=2)
+        progress = peer.state.leading.progress[directory(2)]
+        assert progress.last_answer_ms == peer.now_ms
+        assert progress.acked_beat == request.envelope.message.beat
+
+    @pytest.mark.parametrize("lost_first", [True, False], ids=["probed", "fed"])
+    def test_a_member_whose_entries_go_meanwhile_is_offered_it(self, lost_first):
+        """C13."""
+        peer = leader_of_all(log=TEN)
+        peer.stored(snapshot(1, 10))
+        for _ in range(5):
+            peer.propose()
+            peer.sync()
+            while peer.newest_append(1).entries and peer.accepted(1):
+                pass
+        assert peer.state.commit_index == peer.state.log.last.index == 16
+        lagging = peer.state.leading.progress[directory(2)]
+        for lose in (lost_first, not lost_first):
+            if lose:
+                for request in [sent for sent in peer.sent if sent.rpc_id in lagging.appends]:
+                    peer.fail(request)
+            else:
+                for index in (14, 16):
+                    peer.stored(snapshot(peer.state.current_term, index))
+        assert 2 in requests(peer.beat(), InstallSnapshot)
+
+    def test_an_answer_of_an_earlier_term_counts_for_nothing(self):
+        peer = self.offering()
+        request = peer.newest(2).envelope.message
+        stale = offer_reply(offer(request.term - 1, request.snapshot), installed=True)
+        peer.answer(stale, 2, to=peer.newest(2), start=2)
+        assert peer.state.leading.progress[directory(2)].match_index == 0
+
+    def test_what_lies_behind_our_end_is_impossible(self):
+        peer = self.offering()
+        far = offer_reply(offer(peer.state.current_term, snapshot(1, 99)), installed=True)
+        peer.answer(far, 2, to=peer.newest(2), start=2)
+        assert peer.state.leading.progress[directory(2)].match_index == 0
+
+    @staticmethod
+    def offering() -> Peer:
+        peer = compacted_leader()
+        TestTheLeader.behind(peer)
+        assert isinstance(peer.newest(2).envelope.message, InstallSnapshot)
+        return peer
+
+    @staticmethod
+    def behind(peer: Peer) -> list[Effect]:
+        """Member 2 comes back from an older disk: what it held counts no more, and it says that it ends at 3."""
+        peer.hello(2, 2)
+        peer.beat()
+        request = peer.newest(2)
+        refusal = append_reply(request.envelope.message, success=False, conflict=EntryId(1, 3))
+        return peer.answer(refusal, 2, to=request, start=2)
+
+
+class TestAppendEntriesBelowTheBase:
+    """What lies below a follower's base was committed: it has it, whatever the leader begins with."""
+
+    def compacted(self) -> Peer:
+        return restored(taken=snapshot(1, 8), base=EntryId(1, 8), log=log_of(1, 1, after=8))
+
+    def test_a_heartbeat_from_the_genesis_is_taken(self):
+        effects = self.compacted().ask(append(1, GENESIS_ID))
+        assert reply(effects, AppendEntriesReply).success is True
+
+    def test_entries_that_it_holds_in_its_snapshot_are_passed_over(self):
+        peer = self.compacted()
+        effects = peer.ask(append(1, EntryId(1, 5), log_of(*[1] * 7, after=5)))
+        assert reply(effects, AppendEntriesReply).match_index == 12
+        assert only(effects, Persist).records[0].entries[0].index == 11
+
+    def test_entries_that_end_before_the_base_change_nothing(self):
+        peer = self.compacted()
+        effects = peer.ask(append(1, EntryId(1, 2), log_of(1, 1, after=2)))
+        assert reply(effects, AppendEntriesReply).match_index == 4
+        assert not some(effects, Persist)
+
+    def test_another_entry_at_the_base_is_refused(self):
+        effects = self.compacted().ask(append(2, EntryId(1, 7), (entry(2, 8), entry(2, 9))))
+        assert only(effects, Refuse).reason is DropReason.CONFLICTS_WITH_COMMITTED
+
+    def test_a_leader_that_backs_up_is_told_where_we_begin(self):
+        peer = self.compacted()
+        effects = peer.ask(append(3, EntryId(3, 30)))
+        assert reply(effects, AppendEntriesReply).conflict == EntryId(1, 10)
