@@ -14,9 +14,10 @@ from __future__ import annotations
 import errno
 import os.path
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, MemberId
@@ -76,6 +77,10 @@ class DataDirectory:
     lock: int
     """Descriptor of LOCK; closing it gives the directory free."""
     identity: Identity
+    naming: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    """Held from a change of names that has to last until the directory is synced: the log's thread and the one that
+    writes snapshots must not sync each other's. If the sync of the one fails, the other's says ok for both, and the
+    name is not durable (contracts 4)."""
 
     def open(self, name: str, flags: int) -> int:
         """A file in it, checked to be a plain file of ours that nobody else may read."""

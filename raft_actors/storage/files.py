@@ -81,7 +81,7 @@ class Files(Protocol):
         ...
 
     def list_names(self, directory: int) -> list[str]:
-        """Names in the directory, in any order."""
+        """Names in the directory, in any order; in any thread."""
         ...
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
@@ -170,7 +170,12 @@ class OsFiles:
         return int(answer[0]) & 0xFFFFFFFF
 
     def list_names(self, directory: int) -> list[str]:
-        return os.listdir(directory)
+        # A descriptor has one read position, which listdir would share with another thread that lists.
+        own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return os.listdir(own)
+        finally:
+            os.close(own)
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         return os.pread(descriptor, size, offset)

@@ -33,6 +33,8 @@ class LogImage:
     """Consecutive from `base` on."""
     is_cut: bool = False
     """While files are read whose earlier ones went in a compaction: what was before `base` is in a snapshot."""
+    base_is_known: bool = True
+    """False: a cut log was truncated to a place before its beginning, and only the index of that is known."""
 
     @property
     def last(self) -> EntryId:
@@ -63,7 +65,7 @@ class LogImage:
         assert to <= self.last.index, f"compaction to {to} of a log that ends at {self.last.index}"
         count = to - self.base.index
         if count > 0:
-            self.base = self.entries[count - 1].id
+            self.base, self.base_is_known = self.entries[count - 1].id, True
             del self.entries[:count]
 
     def apply(self, record: LogRecord) -> None:
@@ -74,8 +76,9 @@ class LogImage:
             case HardState():
                 self._set_hard_state(record)
             case Truncate(from_index=index) if self.is_cut and 0 < index <= self.base.index:
-                # The term of what is left is not known. What follows is covered by the snapshot, too; or a reset is.
+                # What follows is covered by the snapshot, too; or a reset follows.
                 self.base, self.entries = EntryId(Term(0), LogIndex(index - 1)), []
+                self.base_is_known = index == 1
             case Truncate(from_index=index):
                 if not self.base.index < index <= self.last.index:
                     raise ImpossibleRecord(
@@ -89,7 +92,7 @@ class LogImage:
                     )
                 if self.holds(base):
                     raise ImpossibleRecord(f"a reset to {base}, which the log holds")
-                self.base, self.entries, self.is_cut = base, [], False
+                self.base, self.entries, self.is_cut, self.base_is_known = base, [], False, True
             case Genesis():
                 if self.genesis not in (None, record):
                     raise ImpossibleRecord("a second genesis that differs from the first")

@@ -87,11 +87,14 @@ class SnapshotSource(Protocol):
 
 
 class Storage(Protocol):
-    """A durable log with term, vote and genesis in it. Used by one thread at a time."""
+    """A durable log with term, vote and genesis in it, and snapshots beside it.
+
+    Used by one thread at a time, but for snapshots: one other thread may write them, and any read them.
+    """
 
     @property
     def recovered(self) -> Recovered:
-        """What `open` found; does not change with later writes."""
+        """What `open` found; does not change with later writes. A compaction lets its entries go."""
         ...
 
     @property
@@ -116,15 +119,21 @@ class Storage(Protocol):
         ...
 
     def open_snapshot(self, index: LogIndex) -> SnapshotSource:
-        """Read the snapshot of this index, in any thread. Raises `SnapshotDamaged`, also when it is gone."""
+        """Read the snapshot of this index, in any thread. Raises `SnapshotDamaged`, also when it is gone.
+
+        And what opening a directory raises for a file that is not ours to read, or OSError from the disk.
+        """
         ...
 
     def compact(self, to: LogIndex) -> None:
-        """Forget entries up to and with `to`, the index of a durable snapshot, and the snapshots before that one."""
+        """Forget entries up to and with `to`, the index of a durable snapshot, and the snapshots before that one.
+
+        Raises `StorageFailed` only where a failure before had stopped the storage.
+        """
         ...
 
     def close(self) -> None:
-        """Mark, release the lock, close the files. Safe to call again."""
+        """Abandon a snapshot under way, mark, release the lock, close the files. Safe to call again."""
         ...
 
 

@@ -59,7 +59,7 @@ class MemoryStorage:
 
     def __init__(self, disk: MemoryDisk) -> None:
         """Take over a disk that nobody holds; use `open`."""
-        self._disk = disk
+        self.disk = disk
         self._image = self._read()
         self._closed = False
         self._failure: str | None = None
@@ -102,7 +102,7 @@ class MemoryStorage:
 
     @property
     def recovered(self) -> Recovered:
-        """What `open` found; does not change with later writes."""
+        """What `open` found; does not change with later writes. A compaction lets its entries go."""
         return self._recovered
 
     @property
@@ -130,17 +130,15 @@ class MemoryStorage:
         """As the protocol says."""
         assert self._image.genesis is not None, "a member without a genesis has no state to take a snapshot of"
         assert self._writer is None or not self._writer.is_open, "the snapshot before is still being written"
-        assert all(meta.last.index > index for index in self._disk.snapshots), (
-            "an older snapshot than one that is there"
-        )
-        if self._disk.broken:
+        assert all(meta.last.index > index for index in self.disk.snapshots), "an older snapshot than one that is there"
+        if self.disk.broken:
             raise SnapshotFailed("the disk is broken; mend it, it is tried again")
-        self._writer = MemorySnapshotSink(self._disk, meta)
+        self._writer = MemorySnapshotSink(self, meta)
         return self._writer
 
     def open_snapshot(self, index: LogIndex) -> MemorySnapshot:
         """As the protocol says."""
-        snapshot = self._disk.snapshots.get(index)
+        snapshot = self.disk.snapshots.get(index)
         if snapshot is None:
             raise SnapshotDamaged(
                 f"the snapshot of index {index} is gone; ask for the newest", file="", offset=0, why="gone"
@@ -150,9 +148,10 @@ class MemoryStorage:
     def compact(self, to: LogIndex) -> None:
         """As the protocol says."""
         self._require_usable()
-        disk = self._disk
+        disk = self.disk
         assert to in disk.snapshots, f"compaction to {to}, and the snapshots are {list(disk.snapshots)}"
         self._image.compact(to)
+        self._recovered = replace(self._recovered, entries=())
         disk.compacted, disk.groups = self._read(), []
         disk.compacted.compact(to)
         disk.snapshots = {index: each for index, each in disk.snapshots.items() if index >= to}
@@ -164,8 +163,8 @@ class MemoryStorage:
 
     def _read(self) -> LogImage:
         """What the disk's groups add up to."""
-        image = replace(self._disk.compacted, entries=list(self._disk.compacted.entries))
-        for group in self._disk.groups:
+        image = replace(self.disk.compacted, entries=list(self.disk.compacted.entries))
+        for group in self.disk.groups:
             for record in group:
                 image.apply(record)
         return image
@@ -177,10 +176,10 @@ class MemoryStorage:
         except ImpossibleRecord as refusal:
             self._failure = f"it was asked to write what cannot follow: {refusal}"
             raise AssertionError(self._failure) from refusal
-        if self._disk.broken:
+        if self.disk.broken:
             self._failure = "the disk is broken"
             raise StorageFailed("the disk is broken; mend it, then start the member again")
-        self._disk.groups.append(group)
+        self.disk.groups.append(group)
         for record in group:
             if isinstance(record, Append):
                 self._log_bytes += sum(entry.size_bytes for entry in record.entries)
@@ -192,8 +191,8 @@ class MemoryStorage:
 
     def _release(self) -> None:
         self._closed = True
-        if self._disk.holder is self:
-            self._disk.holder = None
+        if self.disk.holder is self:
+            self.disk.holder = None
 
     def _require_usable(self) -> None:
         assert not self._closed, "the storage was closed"
@@ -204,10 +203,10 @@ class MemoryStorage:
 class MemorySnapshotSink:
     """A snapshot that is being written to a `MemoryDisk`."""
 
-    def __init__(self, disk: MemoryDisk, meta: SnapshotMeta) -> None:
+    def __init__(self, storage: MemoryStorage, meta: SnapshotMeta) -> None:
         """Use `MemoryStorage.begin_snapshot`."""
         self.is_open = True
-        self._disk = disk
+        self._storage = storage
         self._meta = meta
         self._pieces: list[bytes] = []
 
@@ -221,7 +220,7 @@ class MemorySnapshotSink:
         """As the protocol says."""
         self._require_usable()
         self.is_open = False
-        self._disk.snapshots[self._meta.last.index] = MemorySnapshot(self._meta, tuple(self._pieces))
+        self._storage.disk.snapshots[self._meta.last.index] = MemorySnapshot(self._meta, tuple(self._pieces))
 
     def abandon(self) -> None:
         """As the protocol says."""
@@ -229,6 +228,7 @@ class MemorySnapshotSink:
 
     def _require_usable(self) -> None:
         assert self.is_open, "this snapshot is written, abandoned or failed"
-        if self._disk.broken:
+        disk = self._storage.disk
+        if disk.broken or disk.holder is not self._storage:
             self.is_open = False
-            raise SnapshotFailed("the disk is broken; mend it, it is tried again")
+            raise SnapshotFailed("the disk is broken, or its storage was closed; it is tried again")

@@ -19,7 +19,9 @@ the first. A later file that does not count was being created when the process o
 was answered, and what it would have repeated still stands where its `continues` points. Files that are not on the way
 from the head are void, whatever they hold: a removed file that comes back after a power cut changes nothing.
 A header is synced, with its name, before anything else is written into its file; so a mark in a file without a whole
-header is damage, and a missing file is noticed because the next one names it.
+header is damage. A missing file is noticed because the next one names it, unless a good snapshot holds everything that
+was before some later file: then the log begins there (`_cut`), as a compaction meant it to (ADR 10). What such a file
+truncates from before its beginning is not there; the snapshot covers it.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class RecoveredLog:
     files: list[LogFile] = field(default_factory=list)
     """The files that count up to the last mark."""
     void: list[str] = field(default_factory=list)
-    """Other segment files, unfinished snapshots, earlier names of snapshots: they go once a later file is durable."""
+    """Other segment files, earlier names of snapshots: they go once a later file is durable."""
+    unfinished: tuple[str, ...] = ()
+    """Snapshots that never counted. A disk that is full of one needs the room before anything else."""
     snapshot: SnapshotMeta | None = None
     """The newest snapshot that is whole."""
     snapshot_name: SnapshotName | None = None
@@ -93,8 +97,9 @@ def recover(directory: DataDirectory) -> RecoveredLog:
         number=max(numbers, default=0),
         snapshot=found.meta,
         snapshot_name=found.name,
+        unfinished=found.unfinished,
         damaged_snapshots=tuple(map(str, found.damaged)),
-        void=list(found.void),
+        void=list(found.earlier),
     )
     later: list[SegmentHeader] = []
     chain: list[Segment] = []
@@ -147,8 +152,7 @@ def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[
     except ImpossibleRecord as refusal:
         first = chain[0].name if chain else segment_name(1)
         raise _unreachable(directory, found, first, image.base.index, str(refusal)) from refusal
-    if image.is_cut and found.meta is not None and image.base != found.meta.last and image.base.term == 0:
-        # Its term is not known, but it lies before what the snapshot covers and the log holds: so does the next one.
+    if not image.base_is_known:  # it lies before what the snapshot covers and the log holds: so does the next one
         image.compact(LogIndex(image.base.index + 1))
     image.is_cut = False
 
@@ -343,8 +347,8 @@ class _Walk:
                 image.apply(record)
         except ImpossibleRecord as refusal:
             raise self._damaged(self._at, str(refusal)) from refusal
-        if image.is_cut and not image.entries and image.base.index == group.last.index:
-            image.base = group.last  # truncated to a place before the first file that is left
+        if not image.base_is_known and not image.entries and image.base.index == group.last.index:
+            image.base, image.base_is_known = group.last, True
         if image.last != group.last:
             raise self._damaged(self._at, f"the group ends at {image.last} and its trailer says {group.last}")
         self._log.pending = group.records

@@ -47,8 +47,8 @@ from raft_actors.storage.records import (
 )
 from raft_actors.storage.segments import foreign, newer_format
 
-HEADER_BYTES_MAX: Final = 2 * 1024 * 1024
-"""Longest header: its configuration has at most 65,535 members of 21 bytes, its genesis holds settings."""
+HEADER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Longest header: two configurations of at most 65,535 members of 21 bytes, the genesis's and its own, and settings."""
 
 _HEADER: Final = Struct("<16sIqQQIIB")  # directory id, member id, stamp, configuration's index, term; three lengths
 _END: Final = Struct("<Q")  # bytes of the state
@@ -104,7 +104,9 @@ def encode_header(header: SnapshotHeader) -> tuple[bytes, int]:
     at = meta.configuration_id
     lengths = len(configuration), len(genesis), len(name)
     fixed = _HEADER.pack(identity.directory_id, identity.member_id, meta.stamp_ms, at.index, at.term, *lengths)
-    return encode_frame(SNAPSHOT_HEADER, meta.last, fixed + configuration + genesis + name, 0)
+    body = fixed + configuration + genesis + name
+    assert len(body) <= HEADER_BYTES_MAX, f"settings of {len(header.genesis.settings)} bytes: no start could read them"
+    return encode_frame(SNAPSHOT_HEADER, meta.last, body, 0)
 
 
 def decode_header(frame: Frame) -> SnapshotHeader:
@@ -168,19 +170,16 @@ class SnapshotWriter:
         self._record(SNAPSHOT_CHUNK, bytes(chunk))
 
     def commit(self) -> None:
-        """Make it durable under its name. Raises `SnapshotFailed`.
-
-        If the name cannot be synced it is taken away again: a name that a power cut may take must not be found by a
-        process that starts before, since no later sync of the directory need make it durable (contracts 4).
-        """
+        """Make it durable under its name. Raises `SnapshotFailed`; a later start may then find it, and whole."""
         self._record(SNAPSHOT_END, _END.pack(self._size))
         assert self._descriptor is not None, "a snapshot that is being written has a file"
         files = self._directory.files
         try:
             files.sync(self._descriptor)
-            files.rename(self._directory.descriptor, self._name, self._final)
-            self._name = self._final
-            files.sync(self._directory.descriptor)
+            with self._directory.naming:
+                files.rename(self._directory.descriptor, self._name, self._final)
+                self._name = self._final
+                files.sync(self._directory.descriptor)
         except OSError as refusal:
             self._fail(refusal)
         self._close()
@@ -332,8 +331,10 @@ class Found:
     """Of all snapshots, rising."""
     damaged: tuple[SnapshotDamaged, ...]
     """What is wrong with newer ones, the newest first."""
-    void: tuple[str, ...]
-    """Files that never got their name, and earlier names."""
+    unfinished: tuple[str, ...]
+    """Files that never got their name."""
+    earlier: tuple[str, ...]
+    """Names that a snapshot had before."""
 
 
 def find_snapshot(directory: DataDirectory) -> Found:
@@ -366,5 +367,6 @@ def find_snapshot(directory: DataDirectory) -> Found:
         name=good,
         names=tuple(names.values()),
         damaged=tuple(damaged),
-        void=(*earlier, *sorted(unfinished)),
+        unfinished=tuple(sorted(unfinished)),
+        earlier=tuple(earlier),
     )

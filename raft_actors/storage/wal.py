@@ -33,7 +33,7 @@ nothing is synced.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import NoReturn
 
@@ -131,7 +131,7 @@ class FileStorage:
 
     @property
     def recovered(self) -> Recovered:
-        """What `open` found; does not change with later writes."""
+        """What `open` found; does not change with later writes. A compaction lets its entries go."""
         return self._recovered
 
     @property
@@ -192,17 +192,29 @@ class FileStorage:
         """
         self._require_usable()
         self._image.compact(to)
-        with suppress(OSError):
+        self._recovered = replace(self._recovered, entries=())  # it would keep in memory what is forgotten
+        try:
             snapshots = newest_names(self._files.list_names(self._directory.descriptor))
-            assert to in snapshots, f"compaction to {to}, and the snapshots are {list(snapshots)}"
-            gone = self._log_files[: first_needed(self._log_files, to)]
-            names = [segment_name(each.number) for each in gone]
-            names += [name.file for name in snapshots.values() if name.index < to]
-            for name in names:
-                with suppress(FileNotFoundError):  # an attempt before came so far
-                    self._files.unlink(self._directory.descriptor, name)
-            self._earlier_bytes -= sum(each.size for each in gone)
-            del self._log_files[: len(gone)]
+        except OSError:
+            return
+        assert to in snapshots, f"compaction to {to}, and the snapshots are {list(snapshots)}"
+        first = first_needed(self._log_files, to)
+        stays = [each for each in self._log_files[:first] if not self._remove(segment_name(each.number))]
+        self._log_files[:first] = stays
+        self._earlier_bytes = sum(each.size for each in self._log_files)
+        for name in snapshots.values():
+            if name.index < to:
+                self._remove(name.file)
+
+    def _remove(self, name: str) -> bool:
+        """Whether a file that does not count is gone; it matters to nobody but the disk's room."""
+        try:
+            self._files.unlink(self._directory.descriptor, name)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+        return True
 
     def _name_of(self, index: LogIndex) -> SnapshotName:
         """The newest name of this snapshot; one of generation 0, which no file has, where there is none."""
@@ -213,6 +225,8 @@ class FileStorage:
         """Mark, release the lock, close the files. Safe to call again. Raises `StorageFailed` after releasing all."""
         if self._closed:
             return
+        if self._writer is not None:
+            self._writer.abandon()
         try:
             if self._failure is None:
                 self.mark_synced()
@@ -226,10 +240,12 @@ class FileStorage:
     def _begin(self, log: RecoveredLog) -> None:
         """The three steps of a start, then the removal of what no longer counts."""
         directory_id, after = self._directory.identity.directory_id, log.image.last
-        if log.snapshot_name is not None:
-            self._files.link(self._directory.descriptor, log.snapshot_name.file, log.snapshot_name.next().file)
-            log.void.append(log.snapshot_name.file)
+        for name in log.unfinished:
+            self._remove(name)
+        renamed = None if log.snapshot_name is None else log.snapshot_name.next().file
         try:
+            if log.snapshot_name is not None and renamed is not None:
+                self._files.link(self._directory.descriptor, log.snapshot_name.file, renamed)
             opening_bytes = 0
             if log.pending:  # where it ends stands in the header that it chains to, so its length is needed first
                 opening_bytes = len(encode_group(directory_id, log.continues, log.before, after, log.pending)[0])
@@ -239,11 +255,14 @@ class FileStorage:
             self._append(*encode_mark(directory_id, self._end, after))
         except BaseException:
             self._close_segment()
+            if renamed is not None:
+                self._remove(renamed)  # the one that was found is there; else each start that fails leaves a name
             raise
         self._marked, self._has_groups = True, bool(log.pending)
+        if log.snapshot_name is not None:
+            self._remove(log.snapshot_name.file)
         for name in log.void:
-            with suppress(OSError):  # it does not count; the next start tries again
-                self._files.unlink(self._directory.descriptor, name)
+            self._remove(name)
 
     def _create_segment(
         self, number: int, hard_state: HardState, before: EntryId, continues: Position, opening_bytes: int
@@ -262,12 +281,13 @@ class FileStorage:
         data, chain = encode_segment_header(replace(header, opening_end=size + opening_bytes))
         self._end = Position(number, 0, 0)
         try:
-            descriptor = self._directory.open(segment_name(number), CREATE_NEW)
-            self._close_segment()
-            self._descriptor = descriptor
-            write_all(self._files, descriptor, data, 0)
-            self._files.sync(descriptor)
-            self._files.sync(self._directory.descriptor)
+            with self._directory.naming:
+                descriptor = self._directory.open(segment_name(number), CREATE_NEW)
+                self._close_segment()
+                self._descriptor = descriptor
+                write_all(self._files, descriptor, data, 0)
+                self._files.sync(descriptor)
+                self._files.sync(self._directory.descriptor)
         except OSError as refusal:
             self._fail(refusal)
         self._end = Position(number, size, chain)

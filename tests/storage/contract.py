@@ -169,6 +169,16 @@ class StorageContract:
         take_snapshot(storage, 1, 3)
         assert self.again(storage).recovered.snapshot == meta(1, 3)
 
+    def test_a_process_that_has_ended_writes_no_snapshot(self):
+        storage = self.with_entries(9)
+        sink = storage.begin_snapshot(meta(1, 3))
+        sink.write(b"half")
+        storage.close()
+        storage = self.open()
+        with pytest.raises((AssertionError, SnapshotFailed)):
+            sink.commit()
+        assert self.again(storage).recovered.snapshot is None
+
     def test_who_reads_a_snapshot_is_not_disturbed(self):
         storage = self.with_entries(9)
         take_snapshot(storage, 1, 3)

@@ -284,19 +284,19 @@ class FaultyFiles:
 
     def sync_data(self, descriptor: int) -> None:
         inode = self.descriptors[descriptor].inode
-        others = [change for change in self.changes if change.inode is not inode]
-        mine = [change for change in self.changes if change.inode is inode]
         try:
             self._call("sync directory" if inode is None else "sync")
         except OSError:
             # The kernel marks the pages clean: they are still read, never written, and the next sync says ok.
-            self.changes = others
-            for kept in filter(None, map(self.failed_sync, mine)):
-                self._to_platter(kept)
+            self._bring(inode, self.failed_sync)
             raise
-        for change in mine:
-            self._to_platter(change)
-        self.changes = others
+        self._bring(inode, everything)
+
+    def _bring(self, inode: Inode | None, keep: Keep) -> None:
+        """To the platter: what `keep` says of each change of a file, or of the names. The rest is forgotten."""
+        for kept in filter(None, (keep(change) for change in self.changes if change.inode is inode)):
+            self._to_platter(kept)
+        self.changes = [change for change in self.changes if change.inode is not inode]
 
     def sync(self, descriptor: int) -> None:
         self.sync_data(descriptor)

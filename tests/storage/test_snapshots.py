@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from zlib import crc32
 
 import pytest
 
 from raft_actors.core.types import EntryId, LogIndex, Term
-from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat, SnapshotDamaged, SnapshotFailed
+from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat, SnapshotDamaged, SnapshotFailed, StorageFailed
+from raft_actors.storage.files import OsFiles
 from raft_actors.storage.records import SNAPSHOT_CHUNK, encode_frame, read_frame
 from raft_actors.storage.segments import segment_name
 from raft_actors.storage.snapshots import newest_names
@@ -124,8 +129,7 @@ class TestADamagedSnapshot:
         assert found.snapshot is None
         assert len(found.entries) == 5
 
-    @pytest.mark.parametrize("index", [9, 10])
-    def test_both_gone_is_damage(self, index):
+    def test_both_gone_is_damage(self):
         files = FaultyFiles()
         compacted(files)
         for each in (10, 20):
@@ -272,24 +276,41 @@ class TestWhatGoes:
                 done += 1
             assert done > 3
 
-    def test_what_could_not_be_removed_goes_the_next_time(self):
-        files = FaultyFiles()
-        storage = with_entries(files, 40)
-        take_snapshot(storage, 1, 30)
-        before = storage.log_bytes
-        files.fail_at = len(files.calls) + 1
-        storage.compact(LogIndex(30))
-        assert storage.log_bytes == before
-        storage.compact(LogIndex(30))
-        assert storage.log_bytes < before / 2
-        assert len(log_names(files)) < 8
-
-    def test_a_start_removes_what_was_never_finished(self):
+    def test_a_start_removes_what_was_never_finished_before_it_needs_room(self):
+        """A disk that is full of half a snapshot has none for the header of a segment."""
         files = FaultyFiles()
         with_entries(files, 5).begin_snapshot(meta(1, 3)).write(b"half")
         assert any(name.endswith(".snap.new") for name in files.cached_names)
         start(files)
         assert not any(name.endswith(".snap.new") for name in files.cached_names)
+        changes = [call for call in files.calls if call.startswith(("unlink", "create", "link"))]
+        assert changes[0].endswith(".snap.new")
+
+    def test_starts_that_fail_leave_no_names_behind(self):
+        files = FaultyFiles()
+        take_snapshot(with_entries(files, 5), 1, 3)
+        start(files)
+        for _ in range(20):
+            files.kill()
+            files.fail_at = 4
+            with pytest.raises(StorageFailed):
+                FileStorage.open(PATH, group=GROUP, member_id=MEMBER, segment_bytes_max=700, files=files)
+            assert any(call.startswith("link") for call in files.calls), "what this test is for"
+        assert sum(".snap" in name for name in files.cached_names) == 1
+
+    def test_a_file_that_cannot_be_removed_keeps_no_other(self):
+        files = FaultyFiles()
+        storage = with_entries(files, 40)
+        take_snapshot(storage, 1, 10)
+        take_snapshot(storage, 1, 30)
+        files.fail_at = len(files.calls)
+        storage.compact(LogIndex(30))
+        assert len(log_names(files)) < 8
+        assert log_names(files)[0] == "log-00000001.seg"
+        assert not any("0010-" in name for name in files.cached_names)
+        storage.compact(LogIndex(30))
+        assert log_names(files)[0] != "log-00000001.seg"
+        assert storage.log_bytes == sum(len(files.cached_names[name].cache) for name in log_names(files))
 
 
 class TestAWriter:
@@ -306,10 +327,16 @@ class TestAWriter:
                 pass
             assert not any(".snap" in name for name in files.cached_names), files.calls[-3:]
             storage.write([append(command(1, 6))])
+            image = files.copy()
             files.power_cut(nothing)
-            storage = start(files)
-            assert storage.recovered.snapshot is None, "a name that was never told to be durable"
-            assert storage.recovered.entries[-1] == command(1, 6)
+            found = start(files).recovered
+            assert found.snapshot is None, "a name that was never told to be durable"
+            assert found.entries[-1] == command(1, 6)
+            image.power_cut(everything)
+            found = start(image).recovered
+            assert found.snapshot in (None, meta(1, 3)), "it may come back, and is whole"
+            assert found.entries[-1] == command(1, 6)
+            assert not found.damaged_snapshots
             number += 1
         assert number > 5
 
@@ -322,3 +349,80 @@ class TestAWriter:
             sink.write(bytes(4 * 1024 * 1024))
         sink.commit()
         assert sum("sync" in call for call in files.calls[done:]) == 5
+
+    def test_closing_the_storage_abandons_it(self):
+        files = FaultyFiles()
+        storage = with_entries(files, 5)
+        sink = storage.begin_snapshot(meta(1, 3))
+        storage.close()
+        assert not files.descriptors
+        assert not sink.is_open
+
+    def test_settings_that_no_start_could_read_are_a_bug(self):
+        files = FaultyFiles()
+        storage = start(files)
+        storage.write_genesis(replace(GENESIS, settings=bytes(5 * 1024 * 1024)))
+        storage.write([append(command(1, 1))])
+        with pytest.raises(AssertionError, match="no start could read"):
+            storage.begin_snapshot(meta(1, 1))
+
+
+class WatchedFiles(OsFiles):
+    """This machine; tells when the directory or a file is about to be synced."""
+
+    before_sync: Callable[[], None] | None = None
+
+    def sync(self, descriptor: int) -> None:
+        watch, self.before_sync = self.before_sync, None
+        if watch is not None:
+            watch()
+        super().sync(descriptor)
+
+
+class TestTwoThreads:
+    """The log's thread, and the one that writes snapshots, on this machine's file system."""
+
+    def open(self, tmp_path: Path) -> tuple[FileStorage, WatchedFiles]:
+        files = WatchedFiles()
+        path = str(tmp_path / "group" / "0")
+        storage = FileStorage.open(path, group=GROUP, member_id=MEMBER, segment_bytes_max=1, files=files)
+        storage.write_genesis(GENESIS)
+        storage.write([append(*(command(1, index) for index in range(1, 9)))])
+        return storage, files
+
+    def test_none_syncs_the_names_of_the_other(self, tmp_path):
+        """Else a sync that fails for the one says ok to the other, whose file is gone after a power cut."""
+        storage, files = self.open(tmp_path)
+        sink = storage.begin_snapshot(meta(1, 3))
+        committed = threading.Thread(target=sink.commit, daemon=True)
+
+        def in_between() -> None:  # the log's new file is being made, and its name is not synced
+            committed.start()
+            committed.join(0.3)
+            assert not sink.committed, "the snapshot's commit syncs a directory that is the log's just now"
+
+        files.before_sync = in_between
+        storage.write([append(command(1, 9))])
+        committed.join(10)
+        assert sink.committed
+        storage.close()
+
+    def test_looking_for_names_disturbs_nobody_who_does(self, tmp_path):
+        storage, _ = self.open(tmp_path)
+        take_snapshot(storage, 1, 3)
+        stop = threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                storage.open_snapshot(LogIndex(3)).close()
+
+        with ThreadPoolExecutor(2) as pool:
+            reading = [pool.submit(read) for _ in range(2)]
+            try:
+                for _ in range(1_000):
+                    storage.compact(LogIndex(3))
+            finally:
+                stop.set()
+            for each in reading:
+                each.result(10)
+        storage.close()

@@ -134,10 +134,12 @@ def draw_group(dice: random.Random, model: Model) -> tuple[Record | Reset, ...]:
 def _draw_snapshot(dice: random.Random, model: Model) -> Take:
     """Of something the log holds; or, as a leader may send it, ahead of the log or of another entry at its index."""
     first, last = model.committed + 1, model.last
-    term = max(model.term, last.term)
+    term = max(model.term, last.term, 1)
     kind = dice.random()
     if first > last.index or kind < 0.15:
-        at = EntryId(Term(dice.randint(last.term, term)), LogIndex(max(first, last.index + dice.choice((1, 1, 7)))))
+        at = EntryId(
+            Term(dice.randint(max(1, last.term), term)), LogIndex(max(first, last.index + dice.choice((1, 1, 7))))
+        )
     else:
         index = dice.randint(first, last.index)
         held = model.id_at(index)
@@ -167,7 +169,7 @@ def _hard_state(dice: random.Random, model: Model) -> HardState:
 
 def _entries(dice: random.Random, model: Model) -> tuple[Entry, ...]:
     lowest, index = model.last.term, model.last.index
-    term = Term(dice.randint(lowest, max(lowest, model.term)))
+    term = Term(dice.randint(max(1, lowest), max(1, lowest, model.term)))
     return tuple(
         Entry(id=EntryId(term, LogIndex(index + more)), payload=_payload(dice), stamp_ms=dice.randrange(1 << 40))
         for more in range(1, dice.choice((1, 1, 1, 2, 3, 8)) + 1)
