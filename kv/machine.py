@@ -23,10 +23,10 @@ from kv.limits import Limits, check_machine_version, decode_settings, encode_set
 from kv.parts import Stored
 from kv.results import encode_deleted, encode_found, encode_page, encode_refusal, encode_version
 from kv.sorted_keys import SortedKeys
+from raft_actors.application.fields import cut, pack_fields
 from raft_actors.errors import ConfigError, VersionDiffers
 
 SNAPSHOT_FORMAT: Final = "raft-actors kv 1"
-SNAPSHOT_CHUNK_BYTES: Final = 4 * 1024 * 1024
 ITEM_OVERHEAD_BYTES: Final = 32
 """What one key of an answer costs beside key and value, rounded up; less than the room that Limits leaves for it."""
 
@@ -197,7 +197,7 @@ class KVMachine:
         Values are shared and never changed in place, so commands may be applied while the chunks are being taken.
         """
         header = [SNAPSHOT_FORMAT, encode_settings(self._limits), self._write_count, len(self._values)]
-        return _chunks(_snapshot_fields(header, list(self._keys), self._values.copy()))
+        return cut(pack_fields(_snapshot_fields(header, list(self._keys), self._values.copy())))
 
     def restore(self, chunks: Iterator[memoryview]) -> None:
         """Become what a snapshot holds, limits included; all of it or, when this raises, nothing.
@@ -257,21 +257,8 @@ def _snapshot_fields(header: list[Any], keys: list[bytes], values: dict[bytes, S
         yield from (key, stored.version, stored.join().parts[0])
 
 
-def _chunks(fields: Iterable[Any]) -> Iterator[bytes]:
-    """One stream of fields, cut every 4 MiB, wherever that is."""
-    pack = msgpack.Packer().pack
-    buffer = bytearray()
-    for field in fields:
-        buffer += pack(field)
-        while len(buffer) >= SNAPSHOT_CHUNK_BYTES:
-            yield bytes(buffer[:SNAPSHOT_CHUNK_BYTES])
-            del buffer[:SNAPSHOT_CHUNK_BYTES]
-    if buffer:
-        yield bytes(buffer)
-
-
 def _fields(chunks: Iterable[memoryview]) -> Iterator[Any]:
-    """The reverse of `_chunks`; no containers, so that nothing is allocated that the bytes do not hold."""
+    """The fields of such chunks; no containers, so that nothing is allocated that the bytes do not hold."""
     unpacker = msgpack.Unpacker(max_array_len=0, max_map_len=0, max_ext_len=0)
     size_bytes = 0
     try:

@@ -39,6 +39,11 @@ class StateChain:
         """The chain up to the last entry applied."""
         return self._value
 
+    def restore(self, value: bytes) -> None:
+        """Go on from a snapshot's. What was compared before is not ours any more."""
+        self._value = value
+        self._checkpoints.clear()
+
     def extend(self, index: LogIndex, entry: CommittedEntry, results: bytes) -> None:
         """The next entry was applied; `results` are its encoded outcomes."""
         chain = blake2b(self._value, digest_size=CHAIN_BYTES)

@@ -12,6 +12,8 @@ from typing import Final, NewType, TypeAlias
 
 from raft_actors.application.packing import ITEMS_MAX, Codec, Malformed
 
+CLIENT_ID_BYTES: Final = 16
+
 ClientId = NewType("ClientId", bytes)
 """16 random bytes, drawn by a client for one session and never used for another."""
 

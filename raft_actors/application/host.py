@@ -1,6 +1,6 @@
 """The application beside a peer, whatever its state machine: applies what is committed, and answers who waits.
 
-Here:   `ApplicationHost`: epochs, applying in order, the state chain, stopping when the machine raises.
+Here:   `ApplicationHost`: epochs, applying in order, the state chain, stopping when the machine raises; its snapshot.
 Never:  threads, clocks, Ray. A shell carries bytes to and from it, resolves futures with `take_answers`, and calls
         `expire` now and then.
 
@@ -10,10 +10,12 @@ exactly one, by its deadline at the latest.
 
 from __future__ import annotations
 
+import itertools
 import traceback
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from raft_actors.application.chain import StateChain
+from raft_actors.application.chain import CHAIN_BYTES, StateChain
 from raft_actors.application.exchange import (
     Applied,
     Apply,
@@ -28,6 +30,7 @@ from raft_actors.application.exchange import (
     TermLost,
     WrongEpoch,
 )
+from raft_actors.application.fields import FieldReader, cut, pack_fields
 from raft_actors.application.frames import AnyFrame, Unreadable, decode_batch, encode_outcomes
 from raft_actors.application.limits import HostLimits, Ticket
 from raft_actors.application.machine import StateMachine
@@ -39,6 +42,9 @@ from raft_actors.application.sessions import Sessions
 from raft_actors.application.settings import SessionLimits
 from raft_actors.core.types import LogIndex, Term
 from raft_actors.errors import RaftActorsError
+
+STATE_FORMAT: Final = "raft-actors state 1"
+"""First field of a snapshot; another one is refused."""
 
 PEER_GONE: Final = Unknown(why="this member's peer went away; ask another member")
 STOPPED: Final = Unknown(why="this member's state machine failed; ask another member")
@@ -144,6 +150,37 @@ class ApplicationHost:
         """The peer no longer leads; a notice of another epoch says nothing about this one."""
         if notice.epoch == self._epoch:
             self._proposals.term_lost(notice.term)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The state after `applied_index`, in chunks; what is applied meanwhile does not show in them.
+
+        Sessions, state chain and the machine's own snapshot: docs/FORMATS.md. Raises `ApplicationStopped`.
+        """
+        self._raise_if_stopped()
+        fields = [STATE_FORMAT, self._applied_index, self._applied_term, self._chain.value, *self._sessions.fields()]
+        return cut(itertools.chain(pack_fields(fields), map(_bytes, self._machine.snapshot())))
+
+    def restore(self, chunks: Iterable[memoryview]) -> None:
+        """Go on from a snapshot. For a host that has applied nothing yet.
+
+        Raises `Malformed`, or what the machine raises for its part; this host is of no use then.
+        """
+        assert self._applied_index == 0, "a host that has applied something is not restored, another one is made"
+        assert self._epoch is None, "a host is restored before it is attached"
+        reader = FieldReader(chunks)
+        state_format = reader.read(str)
+        if state_format != STATE_FORMAT:
+            raise Malformed(f"a state of format {state_format!r}, and this process knows {STATE_FORMAT!r}")
+        applied_index, applied_term, chain = reader.read(int), reader.read(int), reader.read(bytes)
+        if applied_index < 1 or applied_term < 0 or len(chain) != CHAIN_BYTES:
+            raise Malformed(f"a state after index {applied_index} of term {applied_term}")
+        sessions = Sessions.read(self._sessions.limits, reader, applied_index)
+        self._machine.restore(reader.rest())
+        self._sessions = sessions
+        self._chain.restore(chain)
+        self._applied_index, self._applied_term = LogIndex(applied_index), Term(applied_term)
 
     # -- callers ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from raft_actors.application.fields import FieldReader
 from raft_actors.application.frames import (
+    CLIENT_ID_BYTES,
     AnyFrame,
     ClientId,
     Computed,
@@ -34,6 +36,7 @@ from raft_actors.application.frames import (
     SessionExpired,
     WindowExceeded,
 )
+from raft_actors.application.packing import Malformed
 from raft_actors.application.settings import SessionLimits
 
 NOTHING_DROPPED: Final = -1
@@ -65,6 +68,11 @@ class Sessions:
         self._dropped_to = NOTHING_DROPPED
 
     @property
+    def limits(self) -> SessionLimits:
+        """As the genesis record says."""
+        return self._limits
+
+    @property
     def dropped_to(self) -> int:
         """Highest index at which any dropped session was last used; -1 before the first drop."""
         return self._dropped_to
@@ -92,6 +100,61 @@ class Sessions:
         outcomes = tuple([self._apply(index, stamp_ms, frame, run) for frame in frames])
         self._drop_surplus()
         return outcomes
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def fields(self) -> list[int | bytes]:
+        """All of it, flat, as it is now. Equal sessions give equal fields, in the order in which they are dropped."""
+        fields: list[int | bytes] = [self._dropped_to, len(self._last_uses)]
+        for index, use in self._last_uses.items():
+            fields += (index, use.stamp_ms, len(use.clients))
+            for client_id in sorted(use.clients):
+                session = self._sessions[client_id]
+                fields += (client_id, session.acked_below, len(session.results))
+                for sequence in sorted(session.results):
+                    fields += (sequence, session.results[sequence])
+        return fields
+
+    @classmethod
+    def read(cls, limits: SessionLimits, reader: FieldReader, applied_index: int) -> Sessions:
+        """The reverse. Raises `Malformed` for what sessions with these limits cannot be after `applied_index`."""
+        sessions = cls(limits)
+        sessions._dropped_to = reader.read(int)
+        if not NOTHING_DROPPED <= sessions._dropped_to <= applied_index:
+            raise Malformed(f"sessions dropped up to {sessions._dropped_to}, applied is {applied_index}")
+        before_index, before_ms = 0, None
+        for _ in range(reader.read_count(limits.sessions_max)):
+            index, stamp_ms = reader.read(int), reader.read(int)
+            if not before_index < index <= applied_index or (before_ms is not None and stamp_ms < before_ms):
+                raise Malformed(f"a session last used at {index} behind one at {before_index}")
+            sessions._last_uses[index] = use = _LastUse(stamp_ms=stamp_ms)
+            sessions._read_clients(reader, index, use)
+            before_index, before_ms = index, stamp_ms
+        return sessions
+
+    def _read_clients(self, reader: FieldReader, index: int, use: _LastUse) -> None:
+        count = reader.read_count(self._limits.sessions_max - len(self._sessions))
+        if count == 0:
+            raise Malformed(f"nobody was last used at {index}")
+        before = b""
+        for _ in range(count):
+            client_id = ClientId(reader.read(bytes))
+            if len(client_id) != CLIENT_ID_BYTES or client_id <= before or client_id in self._sessions:
+                raise Malformed("clients out of order, or one twice")
+            session = _Session(last_used_index=index, acked_below=reader.read(int))
+            for _ in range(reader.read_count(self._limits.results_max)):
+                sequence, result = reader.read(int), reader.read(bytes)
+                behind = next(reversed(session.results), session.acked_below - 1)
+                if not behind < sequence < session.acked_below + self._limits.results_max:
+                    raise Malformed(f"a result of sequence {sequence} behind {behind}")
+                session.results[sequence] = result
+            if session.acked_below < 0:
+                raise Malformed("a session that acknowledges less than nothing")
+            self._sessions[client_id] = session
+            use.clients.add(client_id)
+            before = client_id
+
+    # -- one frame ----------------------------------------------------------------------------------------------------
 
     def _apply(self, index: int, stamp_ms: int, frame: AnyFrame, run: Callable[[bytes], bytes]) -> Outcome:
         if isinstance(frame, RawFrame):

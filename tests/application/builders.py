@@ -55,10 +55,14 @@ class Journal:
         return request + b":" + b",".join(self.commands)
 
     def snapshot(self) -> Iterator[bytes]:
-        yield from self.commands
+        return iter([b"".join(len(command).to_bytes(4, "little") + command for command in self.commands)])
 
     def restore(self, chunks: Iterator[memoryview]) -> None:
-        self.commands = [bytes(chunk) for chunk in chunks]
+        data, self.commands = b"".join(chunks), []
+        while data:
+            end = 4 + int.from_bytes(data[:4], "little")
+            self.commands.append(data[4:end])
+            data = data[end:]
 
 
 def entry(*frames: AnyFrame | bytes, term: int = 1, stamp_ms: int = 0) -> CommittedEntry:

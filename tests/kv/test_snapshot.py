@@ -12,11 +12,11 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from kv import machine as machine_module
 from kv.errors import SnapshotMalformed
 from kv.fields import pack_many
 from kv.limits import Limits, encode_settings
 from kv.machine import SNAPSHOT_FORMAT, KVMachine
+from raft_actors.application import fields
 from raft_actors.errors import VersionDiffers
 from tests.kv.store import Store
 
@@ -68,7 +68,7 @@ class TestRoundTrip:
         store = filled()
         whole = b"".join(store.snapshot())
         for size in (1, 7, len(whole) - 1, len(whole)):
-            monkeypatch.setattr(machine_module, "SNAPSHOT_CHUNK_BYTES", size)
+            monkeypatch.setattr(fields, "STATE_CHUNK_BYTES", size)
             chunks = store.snapshot()
             assert max(map(len, chunks)) <= size
             assert b"".join(chunks) == whole
