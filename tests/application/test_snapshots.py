@@ -49,7 +49,7 @@ def _frame(dice: random.Random, index: int) -> Frame:
         sequence,
         by=dice.choice("abcdefg"),
         acked_below=dice.randrange(sequence + 1),
-        opens=dice.choice((None, index, index, max(0, index - 3))),
+        opens=dice.choice((None, index, dice.randrange(index + 1), dice.randrange(index + 1))),
     )
 
 
