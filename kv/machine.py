@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, assert_never
+from weakref import ReferenceType, ref
 
 import msgpack
 
 from kv.commands import Append, Delete, Get, Put, PutMany, Scan, decode_command, decode_query
 from kv.encoded import APPENDABLE, KIND_BYTES, Kind
 from kv.errors import SnapshotMalformed, StoreRefusal, TypeMismatch, VersionMismatch
+from kv.frozen import Frozen
 from kv.limits import Limits, check_machine_version, decode_settings, encode_settings
 from kv.parts import Stored
 from kv.results import encode_deleted, encode_found, encode_page, encode_refusal, encode_version
@@ -41,6 +43,8 @@ class KVMachine:
         self._write_count = 0
         self._values: dict[bytes, Stored] = {}
         self._keys = SortedKeys()
+        self._frozen: list[ReferenceType[Frozen]] = []
+        """Snapshots that are being read, and some that were."""
 
     @classmethod
     def from_settings(cls, settings: bytes) -> KVMachine:
@@ -100,6 +104,7 @@ class KVMachine:
         if stored is None:
             return encode_version(self._write(append.key, append.value))
         self._limits.check_value(stored.size_bytes + len(append.value) - 1)
+        self._before_change(append.key)
         self._write_count += 1
         self._values[append.key] = stored.append(append.value[1:], self._write_count)
         return encode_version(self._write_count)
@@ -109,6 +114,7 @@ class KVMachine:
         self._check_version(delete.key, delete.if_version)
         if delete.key not in self._values:
             return encode_deleted(False)
+        self._before_change(delete.key)
         self._write_count += 1
         del self._values[delete.key]
         self._keys.remove(delete.key)
@@ -132,7 +138,16 @@ class KVMachine:
         if current != if_version:
             raise VersionMismatch.of(current=current, expected=if_version)
 
+    def _before_change(self, key: bytes) -> None:
+        """Who reads a snapshot keeps what this key holds now."""
+        if self._frozen:
+            readers = [frozen for reference in self._frozen if (frozen := reference()) is not None]
+            self._frozen = list(map(ref, readers))
+            for frozen in readers:
+                frozen.before_change(key)
+
     def _write(self, key: bytes, value: bytes) -> int:
+        self._before_change(key)
         self._write_count += 1
         if key not in self._values:
             self._keys.add(key)
@@ -194,10 +209,12 @@ class KVMachine:
     def snapshot(self) -> Iterator[bytes]:
         """The state as it is at this call, in chunks of at most 4 MiB; equal states give equal bytes.
 
-        Values are shared and never changed in place, so commands may be applied while the chunks are being taken.
+        Nothing is copied here, so it takes no longer with more keys; commands may be applied between two chunks.
         """
+        frozen = Frozen(self._keys, self._values)
+        self._frozen.append(ref(frozen))
         header = [SNAPSHOT_FORMAT, encode_settings(self._limits), self._write_count, len(self._values)]
-        return cut(pack_fields(_snapshot_fields(header, list(self._keys), self._values.copy())))
+        return cut(pack_fields(_snapshot_fields(header, frozen)))
 
     def restore(self, chunks: Iterator[memoryview]) -> None:
         """Become what a snapshot holds, limits included; all of it or, when this raises, nothing.
@@ -236,6 +253,7 @@ class KVMachine:
             raise _malformed(f"it holds {len(keys)} keys, not {key_count}")
         self._limits, self._write_count = limits, write_count
         self._keys, self._values = SortedKeys(keys), values
+        self._frozen = []  # snapshots under way go on reading the state before, which nobody changes any more
 
 
 def _label(kind_byte: int) -> str:
@@ -250,10 +268,9 @@ def _label(kind_byte: int) -> str:
             assert_never(other)
 
 
-def _snapshot_fields(header: list[Any], keys: list[bytes], values: dict[bytes, Stored]) -> Iterator[Any]:
+def _snapshot_fields(header: list[Any], frozen: Frozen) -> Iterator[Any]:
     yield from header
-    for key in keys:
-        stored = values[key]
+    for key, stored in frozen.items():
         yield from (key, stored.version, stored.join().parts[0])
 
 

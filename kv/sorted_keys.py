@@ -65,6 +65,15 @@ class SortedKeys:
         else:
             del self._blocks[number], self._firsts[number]
 
+    def block_from(self, key: bytes) -> list[bytes]:
+        """The next keys not below `key`, ascending, at most a block of them; none when there are none. A copy."""
+        number = max(bisect_right(self._firsts, key) - 1, 0)
+        for block in self._blocks[number : number + 2]:
+            behind = block[bisect_left(block, key) :]
+            if behind:
+                return behind
+        return []
+
     def walk_from(self, key: bytes) -> Iterator[bytes]:
         """All keys not below `key`, ascending. The set must not change while one walks."""
         number = max(bisect_right(self._firsts, key) - 1, 0)
