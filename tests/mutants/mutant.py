@@ -7,6 +7,7 @@ A patch is a unified diff below a head of lines `Word: text`:
 
     Class:    the bug's class: A1 .. G13 of the catalogue of Raft bugs, or `contracts N`, the rule that is taken away
     Broken:   one sentence: what the code does now
+    In:       the functions that it changes, so that a patch whose context moved does not break another one unseen
     Catcher:  who has to find it: `sim`, `storage k5` (k6, k8, k16), or `pytest FILE[::TEST]` where what is broken lies
               outside of both (a process boundary, an asyncio shell) or breaks no promise, only manners
     Note:     optional
@@ -23,7 +24,7 @@ from typing import Final
 
 PATCHES: Final = Path(__file__).resolve().parent / "patches"
 
-_WORDS: Final = ("Class", "Broken", "Catcher", "Note")
+_WORDS: Final = ("Class", "Broken", "In", "Catcher", "Note")
 _CLASS: Final = re.compile(r"[A-G]\d{1,2}|contracts \d{1,2}")
 _CATCHER: Final = re.compile(r"sim|storage k(5|6|8|16)|pytest tests/\S+")
 _FILE: Final = re.compile(r"^--- a/(\S+)", re.MULTILINE)
@@ -38,6 +39,8 @@ class Mutant:
     bug: str
     """Its class."""
     broken: str
+    places: tuple[str, ...]
+    """Functions that it changes, by their names in the file."""
     catcher: str
     files: tuple[str, ...]
     """What it changes, relative to the clone."""
@@ -58,7 +61,7 @@ def read_mutant(patch: Path) -> Mutant:
         if not colon or word not in _WORDS or word in said:
             raise ValueError(f"{patch.name}: {line!r} is none of {', '.join(_WORDS)}, or a second one")
         said[word] = rest.strip()
-    missing = [word for word in ("Class", "Broken", "Catcher") if not said.get(word)]
+    missing = [word for word in ("Class", "Broken", "In", "Catcher") if not said.get(word)]
     if missing:
         raise ValueError(f"{patch.name}: its head lacks {', '.join(missing)}")
     if not _CLASS.fullmatch(said["Class"]):
@@ -73,6 +76,7 @@ def read_mutant(patch: Path) -> Mutant:
         patch=patch,
         bug=said["Class"],
         broken=said["Broken"],
+        places=tuple(said["In"].split(", ")),
         catcher=said["Catcher"],
         files=files,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.mutant import Mutant, all_mutants, read_mutant, select
+from tests.mutants.places import changed_places
 from tests.mutants.scratch import ROOT, PatchRefused, apply, copy_files
 
 MUTANTS = all_mutants()
@@ -18,13 +19,16 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="patches are 
 
 @needs_git
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_patch_fits_and_its_code_compiles(mutant: Mutant, tmp_path: Path) -> None:
+def test_a_patch_fits_where_it_says_and_its_code_compiles(mutant: Mutant, tmp_path: Path) -> None:
     copy_files(mutant, tmp_path)
     apply(mutant, tmp_path)
+    places: set[str] = set()
     for name in mutant.files:
-        code = (tmp_path / name).read_text()
-        assert code != (ROOT / name).read_text(), f"{mutant.name} leaves {name} as it is"
+        before, code = (ROOT / name).read_text(), (tmp_path / name).read_text()
+        assert code != before, f"{mutant.name} leaves {name} as it is"
         compile(code, name, "exec")
+        places.update(changed_places(before, code))
+    assert tuple(sorted(places)) == mutant.places, f"{mutant.name} breaks another place than it says"
 
 
 @needs_git
@@ -65,7 +69,7 @@ def test_the_tests_that_catch_exist() -> None:
                 assert f"class {name}" in text or f"def {name}(" in text, f"{mutant.name}: no {name} in {file}"
 
 
-HEAD = "Class: A1\nBroken: it is broken\nCatcher: sim\n\n--- a/kv/x.py\n+++ b/kv/x.py\n"
+HEAD = "Class: A1\nBroken: it is broken\nIn: f, g\nCatcher: sim\n\n--- a/kv/x.py\n+++ b/kv/x.py\n"
 
 
 class TestHeads:
@@ -76,6 +80,7 @@ class TestHeads:
     def test_a_whole_one(self, tmp_path: Path) -> None:
         mutant = self.read(tmp_path, HEAD)
         assert (mutant.name, mutant.bug, mutant.broken, mutant.catcher) == ("a01-x", "A1", "it is broken", "sim")
+        assert mutant.places == ("f", "g")
         assert mutant.files == ("kv/x.py",)
         assert mutant.is_outside_of_the_core
 
@@ -84,6 +89,7 @@ class TestHeads:
         [
             ("Class: A1", "Class: Z9", "no class of bugs"),
             ("Class: A1\n", "", "lacks Class"),
+            ("In: f, g\n", "", "lacks In"),
             ("Catcher: sim", "Catcher: luck", "catches nothing"),
             ("Broken:", "Brokn:", "none of"),
             ("Broken: it is broken", "Broken: ", "lacks Broken"),
@@ -100,3 +106,24 @@ class TestHeads:
         assert {mutant.name[0] for mutant in select(MUTANTS, ["f*", MUTANTS[0].name])} == {"a", "f"}
         with pytest.raises(LookupError, match="no mutant is called 'zz'"):
             select(MUTANTS, ["zz"])
+
+
+class TestPlaces:
+    BEFORE = (
+        "import os\n\nA = 1\n\n\nclass B:\n    c = 2\n\n    def d(self):\n        return 3\n\n\n"  # as ruff formats it
+        "def e():\n    return 4\n"
+    )
+
+    @pytest.mark.parametrize(
+        ("old", "new", "places"),
+        [
+            ("import os", "import sys", ()),
+            ("A = 1", "A = 5", ("module",)),
+            ("c = 2", "c = 5", ("B",)),
+            ("return 3", "pass\n        return 3", ("B.d",)),
+            ("return 4", "return 3", ("e",)),
+            ("    return 4\n", "    return 4\n\n\ndef f():\n    return 5\n", ("f",)),
+        ],
+    )
+    def test_the_innermost_is_named(self, old: str, new: str, places: tuple[str, ...]) -> None:
+        assert changed_places(self.BEFORE, self.BEFORE.replace(old, new)) == places
