@@ -52,7 +52,7 @@ _APPEND_FORM: Final = Struct("<QQQQQI")  # term, previous term, previous index, 
 _APPEND_REPLY_FORM: Final = Struct("<QBQQQBQQQ")  # term, success, request term, prev, match, conflict?, its id, beat
 
 _INSTALL_FORM: Final = Struct("<QQQqQQQ")  # term, last term, last index, stamp, configuration's term, index, beat
-_INSTALL_REPLY_FORM: Final = Struct("<QBQQQ")  # term, installed, request term, last index, beat
+_INSTALL_REPLY_FORM: Final = Struct("<QQQQ")  # term, request term, match, beat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,7 @@ def _encode_message(message: Message) -> tuple[FrameKind, bytes]:
             return FrameKind.INSTALL_SNAPSHOT, head + encode_configuration(meta.configuration)
         case InstallSnapshotReply():
             return FrameKind.INSTALL_SNAPSHOT_REPLY, _INSTALL_REPLY_FORM.pack(
-                message.term, message.installed, message.request_term, message.last_index, message.beat
+                message.term, message.request_term, message.match_index, message.beat
             )
         case PreVote(term=term, last_entry=last, campaign=campaign):
             return FrameKind.PRE_VOTE, _PRE_VOTE_FORM.pack(term, last.term, last.index, campaign)
@@ -164,13 +164,9 @@ def _decode_message(kind: int, data: bytes, at: int) -> Message:
         case FrameKind.INSTALL_SNAPSHOT:
             return _decode_install_snapshot(data, at)
         case FrameKind.INSTALL_SNAPSHOT_REPLY:
-            term, installed, request_term, last_index, beat = _unpack_last(_INSTALL_REPLY_FORM, data, at)
+            term, request_term, match_index, beat = _unpack_last(_INSTALL_REPLY_FORM, data, at)
             return InstallSnapshotReply(
-                term=Term(term),
-                installed=boolean_of(installed),
-                request_term=Term(request_term),
-                last_index=LogIndex(last_index),
-                beat=beat,
+                term=Term(term), request_term=Term(request_term), match_index=LogIndex(match_index), beat=beat
             )
         case FrameKind.PRE_VOTE:
             term, last_term, last_index, campaign = _unpack_last(_PRE_VOTE_FORM, data, at)

@@ -10,7 +10,8 @@ nothing else orders disk and network (dissertation §10.2.1). core/outbox.py is 
 What `after` is. For every reply: the newest write issued so far, so that a reply can never promise what a crash could
 take back, be it a vote, a term, or entries of an *earlier* request whose write is still on its way (the duplicate that
 needs no write of its own). For a candidate's request: the same. For a leader's AppendEntries and for pre-votes: the
-write of the (term, vote) that made them legal, so that a leader's disk runs beside its followers' disks.
+write of the (term, vote) that made them legal, so that a leader's disk runs beside its followers' disks. So for
+InstallSnapshot, whose snapshot is durable.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class SendReply:
 class Compact:
     """Entries up to and with `to`, the index of a durable snapshot, may go from the disk, and older snapshots.
 
-    The disk takes it in turn with the writes, so that what it forgets is there.
+    The disk takes it in turn with the writes, so that what it forgets is there. An application that has not applied so
+    far cannot go on from entries any more, and starts over from the newest snapshot.
     """
 
     to: LogIndex
@@ -96,11 +98,15 @@ class Compact:
 class FetchSnapshot:
     """A leader offers what the log can no longer be caught up with: fetch it, write it, say `SnapshotStored`.
 
-    Comes again with every heartbeat until it is there or another leader offers another; one is fetched at a time.
+    Comes again with every heartbeat until it is there or another leader offers another; one is fetched at a time. Its
+    file must not get its name before write `after` is durable: who finds a snapshot at a start has to know the term in
+    which it was committed, or would believe a leader of an earlier one. The same goes for one of our own application,
+    and the newest write issued when it is asked.
     """
 
     source: MemberId
     snapshot: SnapshotMeta
+    after: WriteSeq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,10 @@ MEMBER_BYTES: Final = 32
 """What one member of a configuration entry costs, rounded up."""
 
 
+COUNT_MAX: Final = 2**62
+"""Highest index and stamp that are taken from outside: what is counted on from there still fits its eight bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """Bytes for the state machine; the core never looks inside. One entry may carry a whole batch."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from raft_actors.core.effects import CommitAdvanced, DropReason, Effect, Refuse
-from raft_actors.core.entries import Configuration, Entry
+from raft_actors.core.entries import COUNT_MAX, Configuration, Entry
 from raft_actors.core.messages import AppendEntries, AppendEntriesReply
 from raft_actors.core.state import State, append_to_log, send_reply, truncate_log
 from raft_actors.core.terms import adopt_term, follow
@@ -91,6 +91,8 @@ def _follows(entries: Sequence[Entry], line: Sequence[EntryId], term: Term) -> b
         if after.index != before.index + 1 or not before.term <= after.term <= term:
             return False
     if any(later.stamp_ms < earlier.stamp_ms for earlier, later in pairwise(entries)):
+        return False
+    if max(entries[-1].stamp_ms, line[-1].index) > COUNT_MAX:
         return False
     # A configuration without voters, once in force, would leave nobody to count.
     return all(not isinstance(entry.payload, Configuration) or entry.payload.voters() for entry in entries)

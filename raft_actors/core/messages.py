@@ -98,14 +98,13 @@ class InstallSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallSnapshotReply:
-    """A follower's answer, at once: whether its log or its disk covers the snapshot, durably."""
+    """A follower's answer, at once: how far it is. It may hold an older snapshot that the leader's log goes on from."""
 
     term: Term
-    installed: bool
     request_term: Term
     """As in AppendEntriesReply."""
-    last_index: LogIndex
-    """Index of the last entry that the *request's* snapshot covers."""
+    match_index: LogIndex
+    """The follower's commit index, durable: what is committed, the leader has, too. 0 to a leader of the past."""
     beat: int
 
 

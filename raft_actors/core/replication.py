@@ -7,8 +7,8 @@ Never:  the follower's side (following.py), who became leader and why (election.
 Pacing. A member is probed until a guess is confirmed (one append under way), then fed (a few under way, `next_index`
 running ahead). A lost or refused append falls back to probing from what is known, and is tried again with the next
 heartbeat, so an unreachable member costs one message per heartbeat. A member that lacks entries from before the log's
-base is probed with an offer of the newest snapshot instead, until it has it. How many Ray calls may be open beyond that
-is the transport's business (raft_actors/peer/window.py).
+base is offered the newest snapshot instead, with each heartbeat, until it is at the base or beyond. How many Ray calls
+may be open beyond that is the transport's business (raft_actors/peer/window.py).
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def advance_commit_index(state: State, leading: Leading, out: list[Effect]) -> N
 
 
 def feed(state: State, leading: Leading, progress: Progress, out: list[Effect]) -> None:
-    """Send what the member lacks, as far as its mode allows."""
+    """Send what the member lacks, as far as its mode allows. A snapshot is offered with heartbeats alone."""
     if progress.probing:
-        if not progress.appends and progress.next_index <= state.log.last.index:
+        if not progress.appends and state.log.base.index < progress.next_index <= state.log.last.index:
             _send_append(state, leading, progress, out)
         return
     while progress.next_index <= state.log.last.index and len(progress.appends) < state.settings.appends_in_flight_max:

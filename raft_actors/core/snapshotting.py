@@ -10,12 +10,15 @@ still true then (contracts 5 a):
 
 - its last entry is committed here, or held: it becomes the newest snapshot; nothing acknowledged is touched. If it was
   held and not known to be committed, it is committed.
-- else the log ends below it, or differs there. Nothing that this peer acknowledged to a leader of the snapshot's or a
-  later term can be behind that place: such a leader holds the snapshot's last entry, and AppendEntries matches what is
-  before. So the log is reset, and the reset is durable before anything is answered.
+- else the log ends below it, or differs there. (A leader's never does.) Nothing that this peer acknowledged to a leader
+  of the snapshot's or a later term can be behind that place: such a leader holds the snapshot's last entry, and
+  AppendEntries matches what is before. So the log is reset, and the reset is durable before anything is answered.
 
-What was acknowledged as installed is durable: the file was before the core heard of it, the log or the reset before
-the answer leaves (`SendReply.after`).
+A follower answers with its commit index: it may have installed an older snapshot than the newest by now, and the
+leader's log may begin there. Asked for the newest alone, it would fetch one after the other under load, for ever.
+
+What is acknowledged is durable: the file was before the core heard of it, the log or the reset before the answer leaves
+(`SendReply.after`).
 
 The log begins at the snapshot before the newest (ADR 10), which leaves slow members a snapshot's worth of entries.
 """
@@ -23,12 +26,12 @@ The log begins at the snapshot before the newest (ADR 10), which leaves slow mem
 from __future__ import annotations
 
 from raft_actors.core.effects import CommitAdvanced, Compact, DropReason, Effect, FetchSnapshot, Refuse, StateReplaced
-from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.entries import COUNT_MAX, SnapshotMeta
 from raft_actors.core.messages import InstallSnapshot, InstallSnapshotReply
 from raft_actors.core.replication import advance_commit_index, append_lost, confirm_match, feed, probe_again
 from raft_actors.core.state import Leading, Progress, State, reset_log, send_reply
-from raft_actors.core.terms import adopt_term, follow
-from raft_actors.core.types import Incarnation, LogIndex, MemberId, RequestId, RpcId
+from raft_actors.core.terms import adopt_term, become_follower, follow
+from raft_actors.core.types import Incarnation, LogIndex, MemberId, RequestId, Role, RpcId
 
 # -- the follower's side ---------------------------------------------------------------------------------------------
 
@@ -47,40 +50,42 @@ def handle_install_snapshot(
     if refusal is not None:
         out.append(Refuse(request_id=request_id, reason=refusal))
         return
-    installed = False
+    match_index = LogIndex(0)
     if request.term >= state.current_term:  # 1. "Reply immediately if term < currentTerm"
         if request.term > state.current_term:
             adopt_term(state, request.term, out)
         follow(state, sender, incarnation, now_ms, out)
-        installed = state.log.covers(request.snapshot.last)
-        if installed:  # 6. "If existing log entry has same index and term ..., retain log entries following it"
+        # 6. "If existing log entry has same index and term ..., retain log entries following it"
+        if state.log.covers(request.snapshot.last):
             _commit(state, request.snapshot.last.index, out)
         else:
-            out.append(FetchSnapshot(source=sender, snapshot=request.snapshot))
+            out.append(FetchSnapshot(source=sender, snapshot=request.snapshot, after=state.write_seq))
+        match_index = state.commit_index
     reply = InstallSnapshotReply(
-        term=state.current_term,
-        installed=installed,
-        request_term=request.term,
-        last_index=request.snapshot.last.index,
-        beat=request.beat,
+        term=state.current_term, request_term=request.term, match_index=match_index, beat=request.beat
     )
     send_reply(state, request_id, sender, reply, out)
 
 
 def _refusal(state: State, incarnation: Incarnation, request: InstallSnapshot) -> DropReason | None:
     """What no correct leader of our cluster sends."""
-    snapshot = request.snapshot
-    if not 0 < snapshot.last.term <= request.term or not 0 <= snapshot.configuration_id.term <= snapshot.last.term:
+    snapshot, place = request.snapshot, request.snapshot.configuration_id
+    if not 0 < snapshot.last.term <= request.term or not 0 <= place.term <= snapshot.last.term:
         return DropReason.MALFORMED
-    if not snapshot.configuration.voters():
+    if (place.index == 0) != (place.term == 0) or (place.index == snapshot.last.index and place != snapshot.last):
+        return DropReason.MALFORMED
+    if not snapshot.configuration.voters() or max(snapshot.stamp_ms, snapshot.last.index) > COUNT_MAX:
         return DropReason.MALFORMED
     if request.term < state.current_term:
         return None
     leader = state.leader
     if request.term == state.current_term and leader is not None and leader.directory_id != incarnation.directory_id:
         return DropReason.SECOND_LEADER
-    if snapshot.last.index <= state.commit_index and not state.log.covers(snapshot.last):
-        return DropReason.CONFLICTS_WITH_COMMITTED
+    if snapshot.last.index <= state.commit_index:
+        return None if state.log.covers(snapshot.last) else DropReason.CONFLICTS_WITH_COMMITTED
+    committed = state.log.entry_id_at(state.commit_index)
+    if snapshot.last.term < committed.term or snapshot.stamp_ms < state.log.stamp_at(committed.index):
+        return DropReason.MALFORMED  # terms and time never fall along a log
     return None
 
 
@@ -101,10 +106,12 @@ def snapshot_stored(state: State, snapshot: SnapshotMeta, out: list[Effect]) -> 
         if newest is not None:
             _compact(state, newest.last.index, out)
     elif snapshot.last.index > state.commit_index:
+        if state.role is not Role.FOLLOWER:
+            become_follower(state, why="took over a snapshot", out=out)  # its log is another, and perhaps who may vote
         reset_log(state, snapshot, out)
-        _commit(state, snapshot.last.index, out)
         state.snapshot = snapshot
         out.append(StateReplaced(snapshot=snapshot))
+        _commit(state, snapshot.last.index, out)
         out.append(Compact(to=snapshot.last.index))
     # Else it is of no correct leader: it differs from what is committed (Leader Completeness, Raft §5.4).
 
@@ -139,16 +146,15 @@ def handle_install_snapshot_reply(
     now_ms: int,
     out: list[Effect],
 ) -> DropReason | None:
-    """Go on behind the snapshot once it is there; else the next heartbeat asks again."""
+    """Go on behind what it has. While that is too little, the next heartbeat asks again."""
     assert reply.request_term == state.current_term, "an answer to another term's request must not be counted (B5)"
-    if reply.last_index > state.log.last.index:
+    if reply.match_index > state.log.last.index:
         append_lost(progress, rpc_id)
         return DropReason.IMPOSSIBLE_MATCH
     progress.appends.discard(rpc_id)
     progress.last_answer_ms = now_ms
     progress.acked_beat = max(progress.acked_beat, min(reply.beat, leading.beat))
-    if reply.installed:
-        confirm_match(state, progress, reply.last_index)
-        advance_commit_index(state, leading, out)
-        feed(state, leading, progress, out)
+    confirm_match(state, progress, reply.match_index)
+    advance_commit_index(state, leading, out)
+    feed(state, leading, progress, out)
     return None

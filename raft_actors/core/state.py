@@ -181,29 +181,25 @@ class State:
     ) -> State:
         """A follower from what its disk held. What was committed behind its snapshot, only a leader can say.
 
-        `snapshot` is the newest good one; the log holds its last entry, or begins there. Its file may have been durable
-        before the term in which it was offered was. A vote of that term, or of one between, was then never durable and
-        never told, so the term goes on from the snapshot's, without one.
+        `snapshot` is the newest good one; the log holds its last entry, or begins there.
         """
-        term, voted_for, covered, base_stamp_ms = hard_state.term, hard_state.voted_for, LogIndex(0), 0
+        covered, base_stamp_ms = LogIndex(0), 0
         configurations = Configurations(LogIndex(0), genesis.configuration)
         if snapshot is not None:
             covered = snapshot.last.index
             base_stamp_ms = snapshot.stamp_ms if base == snapshot.last else 0
             configurations = Configurations(snapshot.configuration_id.index, snapshot.configuration)
-            if snapshot.last.term > term:
-                term, voted_for = snapshot.last.term, None
         log = Log(entries, base, base_stamp_ms)
         assert snapshot is None or log.matches(snapshot.last), f"a log from {base} to {log.last}, and {snapshot}"
-        assert log.last.term <= term, f"the log ends at {log.last}, after the durable term {term}"
+        assert log.last.term <= hard_state.term, f"the log ends at {log.last}, after the durable term {hard_state.term}"
         configurations.appended(entry for entry in entries if entry.index > covered)
         return cls(
             settings=settings,
             member_id=member_id,
             incarnation=incarnation,
             cluster_id=genesis.cluster_id,
-            current_term=term,
-            voted_for=voted_for,
+            current_term=hard_state.term,
+            voted_for=hard_state.voted_for,
             log=log,
             configurations=configurations,
             durable_index=log.last.index,

@@ -185,8 +185,8 @@ GOLDEN = [
         "01000000" + "44" * 16 + "01",
     ),
     (
-        InstallSnapshotReply(term=5, installed=True, request_term=4, last_index=9, beat=6),
-        "52410108" + HEAD + "050000000000000001040000000000000009000000000000000600000000000000",
+        InstallSnapshotReply(term=5, request_term=4, match_index=9, beat=6),
+        "52410108" + HEAD + "0500000000000000" + "0400000000000000" + "0900000000000000" + "0600000000000000",
     ),
 ]
 

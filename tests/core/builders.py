@@ -230,14 +230,8 @@ def offer(term: int, meta: SnapshotMeta, *, beat: int = 0) -> InstallSnapshot:
     return InstallSnapshot(term=term, snapshot=meta, beat=beat)
 
 
-def offer_reply(request: InstallSnapshot, *, installed: bool) -> InstallSnapshotReply:
-    return InstallSnapshotReply(
-        term=request.term,
-        installed=installed,
-        request_term=request.term,
-        last_index=request.snapshot.last.index,
-        beat=request.beat,
-    )
+def offer_reply(request: InstallSnapshot, match: int) -> InstallSnapshotReply:
+    return InstallSnapshotReply(term=request.term, request_term=request.term, match_index=match, beat=request.beat)
 
 
 # -- states ----------------------------------------------------------------------------------------------------------

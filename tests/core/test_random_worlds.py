@@ -79,7 +79,7 @@ class Member:
     file: SnapshotMeta | None = None
     """The newest snapshot on the disk."""
     writes: deque[Persist | Compact] = field(default_factory=deque)
-    fetching: SnapshotMeta | None = None
+    fetching: FetchSnapshot | None = None
     stored: list[SnapshotMeta] = field(default_factory=list)
     """Files whose news is under way to the core."""
     state: State = None  # type: ignore[assignment]  # World.start sets it
@@ -176,7 +176,7 @@ class World:
     def take_snapshot(self, member: Member) -> None:
         """The application has applied something, and its state becomes a file."""
         first = 1 if member.file is None else member.file.last.index + 1
-        if first <= member.state.commit_index:
+        if first <= member.state.commit_index and not member.writes:
             index = self.dice.randint(first, member.state.commit_index)
             entry = self.committed[index - 1]
             self.becomes_a_file(
@@ -198,9 +198,10 @@ class World:
 
     def hear_of_snapshots(self, member: Member) -> None:
         """What was fetched is there; or the core hears of the files that are."""
-        if member.fetching is not None:
-            fetched, member.fetching = member.fetching, None
-            self.becomes_a_file(member, fetched)
+        fetching = member.fetching
+        if fetching is not None and fetching.after <= member.state.durable_seq:
+            member.fetching = None
+            self.becomes_a_file(member, fetching.snapshot)
             return
         while member.stored:
             self.do(member, SnapshotStored(now_ms=self.now_ms, snapshot=member.stored.pop(0)))
@@ -271,8 +272,8 @@ class World:
                     self.check_commit(member)
                 case Compact():
                     member.writes.append(effect)
-                case FetchSnapshot(snapshot=snapshot):
-                    member.fetching = member.fetching or snapshot
+                case FetchSnapshot():
+                    member.fetching = member.fetching or effect
                 case StateReplaced():
                     self.counts["installation"] += 1
                 case ReadConfirmed(read_id=read_id, read_index=read_index):

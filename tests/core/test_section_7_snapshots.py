@@ -33,6 +33,7 @@ from tests.core.builders import (
     offer,
     offer_reply,
     only,
+    pre_candidate,
     reply,
     requests,
     restored,
@@ -121,12 +122,6 @@ class TestAStart:
         with pytest.raises(AssertionError, match="a log from"):
             restored(taken=snapshot(2, 4), base=GENESIS_ID, log=log_of(1, 1, 1, 1, 1))
 
-    def test_a_snapshot_may_be_durable_before_the_term_in_which_it_was_offered(self):
-        peer = restored(taken=snapshot(6, 8), base=EntryId(6, 8), term=3, voted_for=directory(2))
-        assert (peer.state.current_term, peer.state.voted_for) == (6, None)
-        peer = restored(taken=snapshot(6, 8), base=EntryId(6, 8), term=6, voted_for=directory(2))
-        assert (peer.state.current_term, peer.state.voted_for) == (6, directory(2))
-
 
 class TestTheReceiver:
     """Raft Fig. 13, InstallSnapshot RPC, receiver implementation."""
@@ -134,8 +129,8 @@ class TestTheReceiver:
     def test_1_a_term_below_ours_is_answered_at_once(self):
         peer = follower(log=TEN, term=5)
         effects = peer.ask(offer(4, snapshot(1, 20)))
-        assert reply(effects, InstallSnapshotReply).installed is False
-        assert reply(effects, InstallSnapshotReply).term == 5
+        answer = reply(effects, InstallSnapshotReply)
+        assert (answer.term, answer.match_index) == (5, 0)
         assert not some(effects, FetchSnapshot)
 
     def test_a_leader_is_followed(self):
@@ -144,18 +139,20 @@ class TestTheReceiver:
         assert (peer.state.current_term, peer.state.leader_hint, peer.state.role) == (7, 2, Role.FOLLOWER)
 
     def test_what_the_log_lacks_is_fetched(self):
-        peer = follower(log=TEN)
-        effects = peer.ask(offer(1, snapshot(1, 20), beat=9))
-        assert only(effects, FetchSnapshot).snapshot == snapshot(1, 20)
+        peer = follower(log=TEN, commit=7)
+        effects = peer.ask(offer(2, snapshot(1, 20), beat=9))
+        fetch = only(effects, FetchSnapshot)
+        assert fetch.snapshot == snapshot(1, 20)
+        assert fetch.after == only(effects, Persist).seq, "the term in which it was offered has to be durable before"
         answer = reply(effects, InstallSnapshotReply)
-        assert (answer.installed, answer.last_index, answer.beat) == (False, 20, 9)
+        assert (answer.match_index, answer.beat) == (7, 9)
 
     def test_6_what_the_log_holds_is_retained_and_known_to_be_committed(self):
         """ "If existing log entry has same index and term as snapshot's last included entry, retain log entries
         following it and reply." """
         peer = follower(log=TEN, commit=2)
         effects = peer.ask(offer(1, snapshot(1, 6)))
-        assert reply(effects, InstallSnapshotReply).installed is True
+        assert reply(effects, InstallSnapshotReply).match_index == 6
         assert only(effects, CommitAdvanced).commit_index == 6
         assert not some(effects, FetchSnapshot)
         assert peer.state.log.last.index == 10
@@ -164,7 +161,7 @@ class TestTheReceiver:
         """C1: a late copy rolls nothing back."""
         peer = restored(taken=snapshot(1, 8), base=EntryId(1, 8), term=1)
         effects = peer.ask(offer(1, snapshot(1, 5)))
-        assert reply(effects, InstallSnapshotReply).installed is True
+        assert reply(effects, InstallSnapshotReply).match_index == 8
         assert peer.state.log.base == EntryId(1, 8)
 
     def test_7_another_entry_at_its_index_goes_with_all_that_follows(self):
@@ -193,7 +190,7 @@ class TestTheReceiver:
         peer.ask(offer(1, meta))
         write = only(peer.stored(meta), Persist)
         effects = peer.ask(offer(1, meta))
-        assert reply(effects, InstallSnapshotReply).installed is True
+        assert reply(effects, InstallSnapshotReply).match_index == 20
         assert only(effects, SendReply).after >= write.seq
 
     def test_the_log_goes_on_behind_it(self):
@@ -220,8 +217,28 @@ class TestTheReceiver:
             (offer(1, snapshot(1, 20, members=configuration([], [1]))), DropReason.MALFORMED),
             (offer(1, snapshot(1, 20, placed=EntryId(2, 3))), DropReason.MALFORMED),
             (offer(2, snapshot(2, 5)), DropReason.CONFLICTS_WITH_COMMITTED),
+            (offer(1, snapshot(1, 20, placed=EntryId(0, 20))), DropReason.MALFORMED),
+            (offer(1, snapshot(1, 20, placed=EntryId(1, 0))), DropReason.MALFORMED),
+            (offer(1, snapshot(1, 20, stamp_ms=-1)), DropReason.MALFORMED),
+            (offer(1, snapshot(1, 20, stamp_ms=2**63 - 1)), DropReason.MALFORMED),
+            (offer(1, snapshot(1, 2**64 - 1)), DropReason.MALFORMED),
         ],
-        ids=["term above the leader's", "term of the genesis", "no voters", "configuration of a later term", "differs"],
+        ids=[
+            *(
+                "term above the leader's",
+                "term of the genesis",
+                "no voters",
+                "configuration of a later term",
+                "differs",
+            ),
+            *(
+                "another configuration at its end",
+                "a genesis of a term",
+                "time before ours",
+                "no time left",
+                "no index left",
+            ),
+        ],
     )
     def test_what_no_correct_leader_sends_is_dropped(self, request_, reason):
         peer = follower(log=TEN, commit=8)
@@ -230,6 +247,22 @@ class TestTheReceiver:
         assert only(effects, Refuse).reason is reason
         assert not some(effects, FetchSnapshot)
         assert peer.state.log.last == before
+
+    def test_a_term_below_that_of_what_is_committed_is_dropped(self):
+        peer = follower(log=log_of(5, 5), term=5, commit=2)
+        assert only(peer.ask(offer(5, snapshot(2, 20))), Refuse).reason is DropReason.MALFORMED
+
+    def test_a_campaign_ends_with_the_log_that_it_was_for(self):
+        """Its configuration may list somebody else in our place."""
+        peer = pre_candidate(follower(log=TEN))
+        peer.stored(snapshot(1, 20))
+        assert peer.state.role is Role.FOLLOWER
+
+    def test_the_state_is_replaced_before_anything_behind_it_is_committed(self):
+        """A shell that acts in order would look for entries that are gone."""
+        effects = follower(log=TEN).stored(snapshot(1, 20))
+        kinds = [type(effect) for effect in effects]
+        assert kinds.index(StateReplaced) < kinds.index(CommitAdvanced) < kinds.index(Compact)
 
     def test_a_second_leader_of_the_term_is_dropped(self):
         peer = follower(log=TEN, leader=1)
@@ -275,26 +308,46 @@ class TestTheLeader:
     """Raft §7: "the leader must occasionally send snapshots to followers that lag behind"."""
 
     def test_a_member_that_ends_before_the_base_is_offered_the_newest_snapshot(self):
-        effects = self.behind(compacted_leader())
-        assert requests(effects, InstallSnapshot)[2].snapshot == snapshot(1, 8)
+        peer = compacted_leader()
+        assert not requests(self.behind(peer), InstallSnapshot)
+        assert requests(peer.beat(), InstallSnapshot)[2].snapshot == snapshot(1, 8)
 
-    def test_an_offer_is_repeated_with_every_heartbeat_until_it_is_there(self):
+    def test_an_offer_is_repeated_with_every_heartbeat_and_nothing_else(self):
         peer = self.offering()
         for _ in range(3):
-            request = peer.newest(2).envelope.message
-            effects = peer.answer(offer_reply(request, installed=False), 2, to=peer.newest(2), start=2)
+            request = peer.newest(2)
+            effects = peer.answer(offer_reply(request.envelope.message, 3), 2, to=request, start=2)
             assert not requests(effects, InstallSnapshot), "asking again at once would never end"
+            assert not requests(peer.propose(), InstallSnapshot)
             assert 2 in requests(peer.beat(), InstallSnapshot)
 
-    def test_it_goes_on_behind_the_snapshot(self):
+    @pytest.mark.parametrize("match", [4, 8, 9])
+    def test_it_goes_on_behind_what_the_member_has(self, match):
+        """At the base or beyond it, perhaps an older snapshot than the one on offer, the log goes on."""
         peer = self.offering()
         request = peer.newest(2)
-        effects = peer.answer(offer_reply(request.envelope.message, installed=True), 2, to=request, start=2)
+        effects = peer.answer(offer_reply(request.envelope.message, match), 2, to=request, start=2)
         sent = requests(effects, AppendEntries)[2]
-        assert sent.prev_entry == EntryId(1, 8)
-        assert sent.entries[0].index == 9
+        assert sent.prev_entry == EntryId(1, match)
+        assert sent.entries[0].index == match + 1
         progress = peer.state.leading.progress[directory(2)]
-        assert (progress.match_index, progress.probing) == (8, False)
+        assert (progress.match_index, progress.probing) == (match, False)
+
+    def test_a_member_that_fetches_more_slowly_than_we_take_catches_up(self):
+        """Each snapshot that it installs is where our log begins by then."""
+        peer = self.offering()
+        slow = restored(log=TEN[:3], member=2)
+        first = peer.newest(2).envelope.message
+        slow.ask(first, 0)
+        peer.stored(snapshot(1, 10))
+        slow.stored(first.snapshot)
+        peer.answer(offer_reply(first, 3), 2, to=peer.newest(2), start=2)
+        peer.beat()
+        request = peer.newest(2)
+        assert request.envelope.message.snapshot == snapshot(1, 10)
+        answer = reply(slow.ask(request.envelope.message, 0), InstallSnapshotReply)
+        assert answer.match_index == 8
+        assert requests(peer.answer(answer, 2, to=request, start=2), AppendEntries)[2].prev_entry == EntryId(1, 8)
 
     def test_a_lost_offer_is_made_again(self):
         peer = self.offering()
@@ -311,7 +364,7 @@ class TestTheLeader:
         peer = self.offering()
         request = peer.newest(2)
         peer.wait(500)
-        peer.answer(offer_reply(request.envelope.message, installed=False), 2, to=request, start=2)
+        peer.answer(offer_reply(request.envelope.message, 3), 2, to=request, start=2)
         progress = peer.state.leading.progress[directory(2)]
         assert progress.last_answer_ms == peer.now_ms
         assert progress.acked_beat == request.envelope.message.beat
@@ -340,13 +393,13 @@ class TestTheLeader:
     def test_an_answer_of_an_earlier_term_counts_for_nothing(self):
         peer = self.offering()
         request = peer.newest(2).envelope.message
-        stale = offer_reply(offer(request.term - 1, request.snapshot), installed=True)
+        stale = offer_reply(offer(request.term - 1, request.snapshot), 8)
         peer.answer(stale, 2, to=peer.newest(2), start=2)
         assert peer.state.leading.progress[directory(2)].match_index == 0
 
     def test_what_lies_behind_our_end_is_impossible(self):
         peer = self.offering()
-        far = offer_reply(offer(peer.state.current_term, snapshot(1, 99)), installed=True)
+        far = offer_reply(offer(peer.state.current_term, snapshot(1, 99)), 99)
         peer.answer(far, 2, to=peer.newest(2), start=2)
         assert peer.state.leading.progress[directory(2)].match_index == 0
 
@@ -354,6 +407,7 @@ class TestTheLeader:
     def offering() -> Peer:
         peer = compacted_leader()
         TestTheLeader.behind(peer)
+        peer.beat()
         assert isinstance(peer.newest(2).envelope.message, InstallSnapshot)
         return peer
 

@@ -123,8 +123,8 @@ def describe(message: Message) -> str:
             return f"AppendEntries term={term} prev={place(prev)} entries={_listed(entries)} commit={commit}"
         case InstallSnapshot(term=term, snapshot=snapshot):
             return f"InstallSnapshot term={term} last={place(snapshot.last)}"
-        case InstallSnapshotReply(term=term, installed=installed, last_index=last_index):
-            return f"InstallSnapshotReply term={term} last={last_index} {'installed' if installed else 'not yet'}"
+        case InstallSnapshotReply(term=term, match_index=match_index):
+            return f"InstallSnapshotReply term={term} match={match_index}"
         case AppendEntriesReply(term=term, success=True, match_index=match_index):
             return f"AppendEntriesReply term={term} match={match_index}"
         case AppendEntriesReply(term=term, conflict=conflict):

@@ -95,7 +95,7 @@ _MESSAGES: Final[tuple[Message, ...]] = (
     _reply(None),
     _reply(_AT),
     InstallSnapshot(term=Term(5), snapshot=meta(5, 9), beat=3),
-    InstallSnapshotReply(term=Term(5), installed=True, request_term=Term(5), last_index=LogIndex(9), beat=3),
+    InstallSnapshotReply(term=Term(5), request_term=Term(5), match_index=LogIndex(9), beat=3),
 )
 
 
