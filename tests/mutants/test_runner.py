@@ -59,7 +59,7 @@ def examined(root: Path, answer: str, *, catcher: str = "sim", before: str = "2"
     """The mutant that answers `answer` instead of 2."""
     patch = root.parent / "a01-two.patch"
     patch.write_text(
-        f"Class: A1\nBroken: two is {answer}\nCatcher: {catcher}\n\n--- a/kv/code.py\n+++ b/kv/code.py\n"
+        f"Class: A1\nBroken: two is {answer}\nIn: two\nCatcher: {catcher}\n\n--- a/kv/code.py\n+++ b/kv/code.py\n"
         f"@@ -1,2 +1,2 @@\n def two() -> int:\n-    return {before}\n+    return {answer}\n"
     )
     return runner.examine(read_mutant(patch), seeds=20, seconds=seconds, root=root)
