@@ -11,11 +11,9 @@ and do not count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, assert_never
 from weakref import ReferenceType, ref
-
-import msgpack
 
 from kv.commands import Append, Delete, Get, Put, PutMany, Scan, decode_command, decode_query
 from kv.encoded import APPENDABLE, KIND_BYTES, Kind
@@ -25,7 +23,8 @@ from kv.limits import Limits, check_machine_version, decode_settings, encode_set
 from kv.parts import Stored
 from kv.results import encode_deleted, encode_found, encode_page, encode_refusal, encode_version
 from kv.sorted_keys import SortedKeys
-from raft_actors.application.fields import cut, pack_fields
+from raft_actors.application.fields import FieldReader, cut, pack_fields
+from raft_actors.application.packing import Malformed
 from raft_actors.errors import ConfigError, VersionDiffers
 
 SNAPSHOT_FORMAT: Final = "raft-actors kv 1"
@@ -221,36 +220,12 @@ class KVMachine:
 
         Raises `SnapshotMalformed`, and `VersionDiffers` for the snapshot of another machine version.
         """
-        fields = _fields(chunks)
-        snapshot_format = next(fields, None)
-        if type(snapshot_format) is not str or not snapshot_format.startswith("raft-actors kv "):
-            raise _malformed("the header is not one of this store")
-        if snapshot_format != SNAPSHOT_FORMAT:
-            raise VersionDiffers(
-                f"the snapshot has format {snapshot_format!r} and this process knows {SNAPSHOT_FORMAT!r}: "
-                "use the version of raft-actors that wrote it"
-            )
-        settings, write_count, key_count = next(fields, None), next(fields, None), next(fields, None)
-        if type(settings) is not bytes or type(write_count) is not int or type(key_count) is not int:
-            raise _malformed("the header is cut off")
         try:
-            limits = decode_settings(settings)
-        except ConfigError as broken:
-            raise _malformed("the limits make no sense") from broken
-        keys: list[bytes] = []
-        values: dict[bytes, Stored] = {}
-        for key in fields:
-            version, value = next(fields, None), next(fields, None)
-            if type(key) is not bytes or (keys and key <= keys[-1]):
-                raise _malformed("the keys are not in order")
-            if type(version) is not int or not 0 < version <= write_count:
-                raise _malformed("a version is beyond the last write")
-            if type(value) is not bytes or not value or value[0] not in KIND_BYTES:
-                raise _malformed("a value is of no known kind")
-            keys.append(key)
-            values[key] = Stored.of(value, version)
-        if len(keys) != key_count:
-            raise _malformed(f"it holds {len(keys)} keys, not {key_count}")
+            limits, write_count, keys, values = _read_state(FieldReader(chunks))
+        except Malformed as broken:
+            raise SnapshotMalformed(
+                f"these bytes are no snapshot of the store ({broken}): restore another one"
+            ) from broken
         self._limits, self._write_count = limits, write_count
         self._keys, self._values = SortedKeys(keys), values
         self._frozen = []  # snapshots under way go on reading the state before, which nobody changes any more
@@ -274,20 +249,32 @@ def _snapshot_fields(header: list[Any], frozen: Frozen) -> Iterator[Any]:
         yield from (key, stored.version, stored.join().parts[0])
 
 
-def _fields(chunks: Iterable[memoryview]) -> Iterator[Any]:
-    """The fields of such chunks; no containers, so that nothing is allocated that the bytes do not hold."""
-    unpacker = msgpack.Unpacker(max_array_len=0, max_map_len=0, max_ext_len=0)
-    size_bytes = 0
+def _read_state(reader: FieldReader) -> tuple[Limits, int, list[bytes], dict[bytes, Stored]]:
+    """The reverse: limits, number of the newest write, keys and values. Raises `Malformed` and `VersionDiffers`."""
+    snapshot_format = reader.read(str)
+    if not snapshot_format.startswith("raft-actors kv "):
+        raise Malformed("the header is not one of this store")
+    if snapshot_format != SNAPSHOT_FORMAT:
+        raise VersionDiffers(
+            f"the snapshot has format {snapshot_format!r} and this process knows {SNAPSHOT_FORMAT!r}: "
+            "use the version of raft-actors that wrote it"
+        )
     try:
-        for chunk in chunks:
-            size_bytes += len(chunk)
-            unpacker.feed(chunk)
-            yield from unpacker
-    except (ValueError, msgpack.UnpackException) as broken:
-        raise _malformed("a field cannot be decoded") from broken
-    if unpacker.tell() != size_bytes:
-        raise _malformed("it is cut off")
-
-
-def _malformed(why: str) -> SnapshotMalformed:
-    return SnapshotMalformed(f"these bytes are no snapshot of the store ({why}): restore another one")
+        limits = decode_settings(reader.read(bytes))
+    except ConfigError as broken:
+        raise Malformed("the limits make no sense") from broken
+    write_count = reader.read(int)
+    keys: list[bytes] = []
+    values: dict[bytes, Stored] = {}
+    for _ in range(reader.read_count(write_count)):  # each key was written, by a write of its own
+        key, version, value = reader.read(bytes), reader.read(int), reader.read(bytes)
+        if keys and key <= keys[-1]:
+            raise Malformed("the keys are not in order")
+        if not 0 < version <= write_count:
+            raise Malformed("a version is beyond the last write")
+        if not value or value[0] not in KIND_BYTES:
+            raise Malformed("a value is of no known kind")
+        keys.append(key)
+        values[key] = Stored.of(value, version)
+    reader.require_end()
+    return limits, write_count, keys, values

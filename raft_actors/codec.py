@@ -31,6 +31,9 @@ CODEC_VERSION: Final = 1
 FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """Longest envelope or genesis: far above `append_bytes_max` and one largest proposal, far below what hurts a peer."""
 
+CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Longest piece in which a state is cut, written and synced. DESIGN 6: the log's syncs take 6 ms beside those."""
+
 CLUSTER_ID_BYTES: Final = 16
 
 MAGIC: Final = b"RA"

@@ -8,14 +8,12 @@ Never:  what the fields mean (sessions.py, host.py, kv/machine.py), files and ch
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgpack
 
 from raft_actors.application.packing import Malformed
-
-STATE_CHUNK_BYTES: Final = 4 * 1024 * 1024
-"""Longest chunk of a state; all but the last are as long."""
+from raft_actors.codec import CHUNK_BYTES_MAX
 
 F = TypeVar("F", int, bytes, str)
 
@@ -26,13 +24,13 @@ def pack_fields(fields: Iterable[int | bytes | str]) -> Iterator[bytes]:
 
 
 def cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """One stream of pieces, cut every STATE_CHUNK_BYTES, wherever that is."""
+    """One stream of pieces, cut every CHUNK_BYTES_MAX, wherever that is."""
     buffer = bytearray()
     for piece in pieces:
         buffer += piece
-        while len(buffer) >= STATE_CHUNK_BYTES:
-            yield bytes(buffer[:STATE_CHUNK_BYTES])
-            del buffer[:STATE_CHUNK_BYTES]
+        while len(buffer) >= CHUNK_BYTES_MAX:
+            yield bytes(buffer[:CHUNK_BYTES_MAX])
+            del buffer[:CHUNK_BYTES_MAX]
     if buffer:
         yield bytes(buffer)
 
@@ -61,6 +59,11 @@ class FieldReader:
         if not 0 <= count <= most:
             raise Malformed(f"{count} where at most {most} belong")
         return count
+
+    def require_end(self) -> None:
+        """Nothing follows. Raises `Malformed`."""
+        if any(map(len, self.rest())):
+            raise Malformed("bytes behind its end")
 
     def rest(self) -> Iterator[memoryview]:
         """The stream behind the fields that were read, which may not be read any more."""

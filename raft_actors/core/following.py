@@ -13,7 +13,7 @@ from raft_actors.core.effects import CommitAdvanced, DropReason, Effect, Refuse
 from raft_actors.core.entries import COUNT_MAX, Configuration, Entry
 from raft_actors.core.messages import AppendEntries, AppendEntriesReply
 from raft_actors.core.state import State, append_to_log, send_reply, truncate_log
-from raft_actors.core.terms import adopt_term, follow
+from raft_actors.core.terms import follow, is_second_leader
 from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, RequestId, Term
 
 
@@ -34,9 +34,7 @@ def handle_append_entries(
     if request.term < state.current_term:  # 1. "Reply false if term < currentTerm"
         _reply(state, request_id, sender, request, success=False, conflict=None, out=out)
         return
-    if request.term > state.current_term:
-        adopt_term(state, request.term, out)
-    follow(state, sender, incarnation, now_ms, out)
+    follow(state, sender, incarnation, request.term, now_ms, out)
     # 2. "... if log doesn't contain an entry at prevLogIndex". What lies below our base it once contained: all of that
     # was committed, and the leader has no other (Leader Completeness, Raft §5.4).
     if not state.log.covers(request.prev_entry):
@@ -79,8 +77,7 @@ def _refusal(state: State, directory: DirectoryId, request: AppendEntries) -> Dr
         return DropReason.MALFORMED
     if request.term < state.current_term:
         return None
-    # A leader knows itself as the leader, so this is for leaders and followers alike (Election Safety, Raft Fig. 3).
-    if request.term == state.current_term and state.leader is not None and state.leader.directory_id != directory:
+    if is_second_leader(state, directory, request.term):
         return DropReason.SECOND_LEADER
     return _conflict_with_committed(state, request, line)
 

@@ -194,9 +194,7 @@ def handle_append_entries_reply(
         append_lost(progress, rpc_id)
         return DropReason.IMPOSSIBLE_MATCH
     was_fed = rpc_id in progress.appends and not progress.probing
-    progress.appends.discard(rpc_id)
-    progress.last_answer_ms = now_ms
-    progress.acked_beat = max(progress.acked_beat, min(reply.beat, leading.beat))
+    note_answer(leading, progress, rpc_id, reply.beat, now_ms)
     if reply.success:
         confirm_match(state, progress, reply.match_index)
         advance_commit_index(state, leading, out)
@@ -207,6 +205,13 @@ def handle_append_entries_reply(
         probe_again(progress, LogIndex(progress.match_index + 1))
         feed(state, leading, progress, out)
     return None
+
+
+def note_answer(leading: Leading, progress: Progress, rpc_id: RpcId, beat: int, now_ms: int) -> None:
+    """What every answer says, whatever it answers: the member is there, and in this round it took us for the leader."""
+    progress.appends.discard(rpc_id)
+    progress.last_answer_ms = now_ms
+    progress.acked_beat = max(progress.acked_beat, min(beat, leading.beat))
 
 
 def confirm_match(state: State, progress: Progress, match_index: LogIndex) -> None:

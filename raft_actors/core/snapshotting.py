@@ -28,9 +28,16 @@ from __future__ import annotations
 from raft_actors.core.effects import CommitAdvanced, Compact, DropReason, Effect, FetchSnapshot, Refuse, StateReplaced
 from raft_actors.core.entries import COUNT_MAX, SnapshotMeta
 from raft_actors.core.messages import InstallSnapshot, InstallSnapshotReply
-from raft_actors.core.replication import advance_commit_index, append_lost, confirm_match, feed, probe_again
+from raft_actors.core.replication import (
+    advance_commit_index,
+    append_lost,
+    confirm_match,
+    feed,
+    note_answer,
+    probe_again,
+)
 from raft_actors.core.state import Leading, Progress, State, reset_log, send_reply
-from raft_actors.core.terms import adopt_term, become_follower, follow
+from raft_actors.core.terms import become_follower, follow, is_second_leader
 from raft_actors.core.types import Incarnation, LogIndex, MemberId, RequestId, Role, RpcId
 
 # -- the follower's side ---------------------------------------------------------------------------------------------
@@ -52,9 +59,7 @@ def handle_install_snapshot(
         return
     match_index = LogIndex(0)
     if request.term >= state.current_term:  # 1. "Reply immediately if term < currentTerm"
-        if request.term > state.current_term:
-            adopt_term(state, request.term, out)
-        follow(state, sender, incarnation, now_ms, out)
+        follow(state, sender, incarnation, request.term, now_ms, out)
         # 6. "If existing log entry has same index and term ..., retain log entries following it"
         if state.log.covers(request.snapshot.last):
             _commit(state, request.snapshot.last.index, out)
@@ -78,8 +83,7 @@ def _refusal(state: State, incarnation: Incarnation, request: InstallSnapshot) -
         return DropReason.MALFORMED
     if request.term < state.current_term:
         return None
-    leader = state.leader
-    if request.term == state.current_term and leader is not None and leader.directory_id != incarnation.directory_id:
+    if is_second_leader(state, incarnation.directory_id, request.term):
         return DropReason.SECOND_LEADER
     if snapshot.last.index <= state.commit_index:
         return None if state.log.covers(snapshot.last) else DropReason.CONFLICTS_WITH_COMMITTED
@@ -151,9 +155,7 @@ def handle_install_snapshot_reply(
     if reply.match_index > state.log.last.index:
         append_lost(progress, rpc_id)
         return DropReason.IMPOSSIBLE_MATCH
-    progress.appends.discard(rpc_id)
-    progress.last_answer_ms = now_ms
-    progress.acked_beat = max(progress.acked_beat, min(reply.beat, leading.beat))
+    note_answer(leading, progress, rpc_id, reply.beat, now_ms)
     confirm_match(state, progress, reply.match_index)
     advance_commit_index(state, leading, out)
     feed(state, leading, progress, out)

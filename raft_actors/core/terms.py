@@ -9,7 +9,7 @@ from __future__ import annotations
 from raft_actors.core.effects import Effect, ReadRefused
 from raft_actors.core.entries import Member
 from raft_actors.core.state import State, change_role, persist_hard_state, restart_election_timer
-from raft_actors.core.types import Incarnation, MemberId, Role, Term
+from raft_actors.core.types import DirectoryId, Incarnation, MemberId, Role, Term
 
 
 def adopt_term(state: State, term: Term, out: list[Effect]) -> None:
@@ -38,8 +38,17 @@ def become_follower(state: State, *, why: str, out: list[Effect]) -> None:
         restart_election_timer(state, out)
 
 
-def follow(state: State, leader: MemberId, incarnation: Incarnation, now_ms: int, out: list[Effect]) -> None:
-    """A legitimate leader of the present term spoke: follow it, and start the silence anew (Raft §5.2)."""
+def is_second_leader(state: State, directory: DirectoryId, term: Term) -> bool:
+    """Whether another leader of the present term is known (Election Safety, Raft Fig. 3); a leader knows itself."""
+    return term == state.current_term and state.leader is not None and state.leader.directory_id != directory
+
+
+def follow(
+    state: State, leader: MemberId, incarnation: Incarnation, term: Term, now_ms: int, out: list[Effect]
+) -> None:
+    """A legitimate leader of our term or a later one spoke: follow it, and start the silence anew (Raft §5.2)."""
+    if term > state.current_term:
+        adopt_term(state, term, out)
     known = state.leader
     if state.role is not Role.FOLLOWER or known is None or known.directory_id != incarnation.directory_id:
         state.votes.clear()

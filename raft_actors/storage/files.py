@@ -215,11 +215,11 @@ def _status(answer: os.stat_result) -> Status:
     return Status(mode=answer.st_mode, uid=answer.st_uid, size=answer.st_size)
 
 
-def read_all(files: Files, descriptor: int, size: int) -> bytes:
-    """The first `size` bytes of a file, or fewer if it ends before. Raises OSError."""
+def read_all(files: Files, descriptor: int, size: int, offset: int = 0) -> bytes:
+    """`size` bytes of a file from `offset`, or fewer if it ends before. Raises OSError."""
     parts: list[bytes] = []
-    at = 0
-    while at < size and (part := files.read(descriptor, size - at, at)):
+    at, end = offset, offset + size
+    while at < end and (part := files.read(descriptor, end - at, at)):
         parts.append(part)
         at += len(part)
     return b"".join(parts)

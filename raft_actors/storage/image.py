@@ -13,7 +13,7 @@ from raft_actors.core.effects import Append, HardState, Record, Reset, Truncate
 from raft_actors.core.entries import Entry, Genesis, SnapshotMeta
 from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
 
-LogRecord: TypeAlias = Record | Reset | Genesis
+LogRecord: TypeAlias = Record | Genesis
 """What a write group may hold."""
 
 

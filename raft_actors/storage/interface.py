@@ -22,14 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
-from raft_actors.core.effects import HardState, Record, Reset
+from raft_actors.core.effects import HardState, Record
 from raft_actors.core.entries import Entry, Genesis, SnapshotMeta
 from raft_actors.core.types import EntryId, Incarnation, LogIndex, MemberId
-
-CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Longest piece of a snapshot that is written and synced at once. DESIGN 6: the log's syncs take 6 ms beside those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +103,7 @@ class Storage(Protocol):
         """Make the genesis durable, once per directory. A second, different one is an AssertionError."""
         ...
 
-    def write(self, records: Sequence[Record | Reset]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         """Make one write group durable. Raises `StorageFailed`; never returns before the sync did."""
         ...
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from raft_actors.codec import CHUNK_BYTES_MAX
 from raft_actors.core.effects import Append, Record, Reset, Truncate
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, Incarnation, LogIndex, MemberId
 from raft_actors.errors import DirectoryLocked, ForeignDirectory, SnapshotDamaged, SnapshotFailed, StorageFailed
 from raft_actors.storage.image import ImpossibleRecord, LogImage, LogRecord
-from raft_actors.storage.interface import CHUNK_BYTES_MAX, Recovered
+from raft_actors.storage.interface import Recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class MemoryStorage:
         if self._image.genesis != genesis:
             self._write_group((genesis,))
 
-    def write(self, records: Sequence[Record | Reset]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         """As the protocol says."""
         self._require_usable()
         assert records, "a write group of nothing: the caller should have skipped it"

@@ -30,7 +30,7 @@ import os.path
 from dataclasses import dataclass, field
 
 from raft_actors.core.effects import Append, HardState
-from raft_actors.core.entries import Entry, SnapshotMeta
+from raft_actors.core.entries import Entry
 from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
 from raft_actors.errors import LogDamaged
 from raft_actors.storage.directory import DataDirectory
@@ -49,8 +49,9 @@ from raft_actors.storage.records import (
     read_frame,
     read_mark,
 )
-from raft_actors.storage.segments import LogFile, Segment, damaged, load_segment, segment_name, segment_numbers
-from raft_actors.storage.snapshots import Found, SnapshotName, find_snapshot
+from raft_actors.storage.refusals import damaged
+from raft_actors.storage.segments import LogFile, Segment, load_segment, segment_name, segment_numbers
+from raft_actors.storage.snapshots import Found, find_snapshot
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,15 +76,9 @@ class RecoveredLog:
     files: list[LogFile] = field(default_factory=list)
     """The files that count up to the last mark."""
     void: list[str] = field(default_factory=list)
-    """Other segment files, earlier names of snapshots: they go once a later file is durable."""
-    unfinished: tuple[str, ...] = ()
-    """Snapshots that never counted. A disk that is full of one needs the room before anything else."""
-    snapshot: SnapshotMeta | None = None
-    """The newest snapshot that is whole."""
-    snapshot_name: SnapshotName | None = None
-    """It need not be durable."""
-    damaged_snapshots: tuple[str, ...] = ()
-    """What is wrong with newer ones; without them the log was enough."""
+    """Other segment files: they may go once a later file is durable."""
+    snapshots: Found
+    """The newest good one, to which the log was joined, and the others."""
 
 
 def recover(directory: DataDirectory) -> RecoveredLog:
@@ -93,14 +88,7 @@ def recover(directory: DataDirectory) -> RecoveredLog:
     """
     numbers = segment_numbers(directory)
     found = find_snapshot(directory)
-    log = RecoveredLog(
-        number=max(numbers, default=0),
-        snapshot=found.meta,
-        snapshot_name=found.name,
-        unfinished=found.unfinished,
-        damaged_snapshots=tuple(map(str, found.damaged)),
-        void=list(found.earlier),
-    )
+    log = RecoveredLog(number=max(numbers, default=0), snapshots=found)
     later: list[SegmentHeader] = []
     chain: list[Segment] = []
     headless = False
@@ -129,16 +117,16 @@ def recover(directory: DataDirectory) -> RecoveredLog:
             _Walk(directory, segment, log).to_end(floor)
         else:
             _Walk(directory, load_segment(directory, segment.number), log).to(_header_of(chain[at + 1]).continues)
-    _continue_snapshot(directory, log, chain, found)
+    _continue_snapshot(directory, log, chain)
     log.files = [each for each in log.files if each.number <= log.continues.segment]
     kept = {each.number for each in log.files}
-    log.void += [segment_name(number) for number in numbers if number not in kept]
+    log.void = [segment_name(number) for number in numbers if number not in kept]
     return log
 
 
-def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[Segment], found: Found) -> None:
+def _continue_snapshot(directory: DataDirectory, log: RecoveredLog, chain: list[Segment]) -> None:
     """Join the log to the newest good snapshot, as the table of ADR 10 says. Raises `LogDamaged`."""
-    image = log.image
+    image, found = log.image, log.snapshots
     if found.names and not chain:
         newest = segment_name(max(log.number, 1))
         raise damaged(directory, newest, 0, 0, f"no file of the log counts beside {found.names[-1].file}")

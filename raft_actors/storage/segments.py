@@ -1,19 +1,17 @@
 """Segment files of the log: their names, their headers, and which of them a compaction leaves.
 
-Here:   finding, naming and loading the files; the error that says where one is damaged; `first_needed`.
+Here:   finding, naming and loading the files; `first_needed`.
 Never:  what their records add up to (recovery.py), writing them (wal.py).
 """
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from raft_actors.core.types import EntryId, LogIndex
-from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat
 from raft_actors.storage.directory import SEGMENT_SUFFIX, DataDirectory
 from raft_actors.storage.files import READ, read_all
 from raft_actors.storage.image import ImpossibleRecord
@@ -26,6 +24,7 @@ from raft_actors.storage.records import (
     decode_segment_header,
     read_frame,
 )
+from raft_actors.storage.refusals import damaged, foreign, newer_format
 
 _SEGMENT_NAME: Final = re.compile(r"log-(\d{8})\.seg", re.ASCII)
 
@@ -106,37 +105,4 @@ def load_segment(directory: DataDirectory, number: int, size_max: int | None = N
         header=header,
         header_end=frame.behind,
         header_chain=frame.chain,
-    )
-
-
-# -- refusals of a file, which snapshots.py shares ------------------------------------------------------------------
-
-
-def damaged(directory: DataDirectory, name: str, offset: int, index: int, why: str) -> LogDamaged:
-    """The error that says where acknowledged data is damaged, and what to do."""
-    file = os.path.join(directory.path, name)
-    return LogDamaged(
-        f"{file} is damaged at byte {offset}, near log index {index}: {why}; the other members hold the data, bring "
-        "this one back by replacing it",
-        file=file,
-        offset=offset,
-        index=index,
-    )
-
-
-def newer_format(directory: DataDirectory, name: str, version: int) -> NewerFormat:
-    """The error that says that a later version of this program wrote a file."""
-    return NewerFormat(
-        f"{os.path.join(directory.path, name)} has format {version} and this version of raft-actors knows "
-        f"{FORMAT_VERSION}; upgrade raft-actors",
-        path=directory.path,
-    )
-
-
-def foreign(directory: DataDirectory, name: str, member_id: int, group: str) -> ForeignDirectory:
-    """The error that says that a file of another directory lies here."""
-    return ForeignDirectory(
-        f"{os.path.join(directory.path, name)} belongs to another data directory (member {member_id} of group "
-        f"{group!r}); put back the files that belong here",
-        path=directory.path,
     )

@@ -17,20 +17,26 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from struct import Struct
 from struct import error as StructError
 from typing import Final
 
-from raft_actors.codec import CodecError, decode_configuration, decode_genesis, encode_configuration, encode_genesis
+from raft_actors.codec import (
+    CHUNK_BYTES_MAX,
+    CodecError,
+    decode_configuration,
+    decode_genesis,
+    encode_configuration,
+    encode_genesis,
+)
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
 from raft_actors.errors import SnapshotDamaged, SnapshotFailed
 from raft_actors.storage.directory import SNAPSHOT_SUFFIX, UNFINISHED_SUFFIX, DataDirectory
-from raft_actors.storage.files import CREATE_NEW, READ, write_all
+from raft_actors.storage.files import CREATE_NEW, READ, read_all, write_all
 from raft_actors.storage.image import ImpossibleRecord
-from raft_actors.storage.interface import CHUNK_BYTES_MAX
 from raft_actors.storage.records import (
     FORMAT_VERSION,
     FRAME_BYTES,
@@ -45,7 +51,7 @@ from raft_actors.storage.records import (
     read_length,
     read_name,
 )
-from raft_actors.storage.segments import foreign, newer_format
+from raft_actors.storage.refusals import foreign, newer_format
 
 HEADER_BYTES_MAX: Final = 4 * 1024 * 1024
 """Longest header: two configurations of at most 65,535 members of 21 bytes, the genesis's and its own, and settings."""
@@ -289,23 +295,16 @@ class SnapshotReader:
         self._files.close(self._descriptor)
 
     def _read(self, at: int, chain: int, body_bytes_max: int) -> Frame:
-        head = self._bytes(at, FRAME_BYTES)
-        length = read_length(head)
+        length = read_length(read_all(self._files, self._descriptor, FRAME_BYTES, at))
         if length is None or length > min(body_bytes_max, self._size - at - FRAME_BYTES):
             raise self._damaged(at, "no record")
-        frame = read_frame(self._bytes(at, FRAME_BYTES + length), 0, FRAME_BYTES + length, chain)
+        size = FRAME_BYTES + length
+        frame = read_frame(read_all(self._files, self._descriptor, size, at), 0, size, chain)
         if frame is None:
             raise self._damaged(at, "a checksum that does not fit")
         if at and frame.version != FORMAT_VERSION:  # the header's is looked at by itself
             raise self._damaged(at, f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
         return frame._replace(behind=at + frame.behind)
-
-    def _bytes(self, at: int, size: int) -> bytes:
-        parts: list[bytes] = []
-        while size and (part := self._files.read(self._descriptor, size, at)):
-            parts.append(part)
-            at, size = at + len(part), size - len(part)
-        return b"".join(parts)
 
     def _damaged(self, offset: int, why: str) -> SnapshotDamaged:
         return SnapshotDamaged(
@@ -333,40 +332,38 @@ class Found:
     """What is wrong with newer ones, the newest first."""
     unfinished: tuple[str, ...]
     """Files that never got their name."""
-    earlier: tuple[str, ...]
-    """Names that a snapshot had before."""
+    renamed: tuple[str, ...]
+    """Names that count no more once the newest good one has its next: that of today, and earlier ones of any."""
 
 
 def find_snapshot(directory: DataDirectory) -> Found:
     """The newest snapshot that is whole. Raises `ForeignDirectory`, `NewerFormat`, or OSError from the disk."""
     listed = directory.files.list_names(directory.descriptor)
-    names = newest_names(listed)
-    earlier = [name.file for name in snapshot_names(listed) if name != names[name.index]]
-    unfinished = [name for name in listed if name.endswith(SNAPSHOT_SUFFIX + UNFINISHED_SUFFIX)]
+    newest = newest_names(listed)
     damaged: list[SnapshotDamaged] = []
     meta, genesis, good = None, None, None
-    for name in reversed(names.values()):
+    for name in reversed(newest.values()):
         try:
-            reader = SnapshotReader(directory, name)
+            meta, genesis = _verified(directory, name)
         except SnapshotDamaged as refusal:
             damaged.append(refusal)
-            continue
-        try:
-            for _ in reader.chunks():
-                pass
-        except SnapshotDamaged as refusal:
-            damaged.append(refusal)
-            continue
-        finally:
-            reader.close()
-        meta, genesis, good = reader.meta, reader.genesis, name
-        break
+        else:
+            good = name
+            break
     return Found(
         meta=meta,
         genesis=genesis,
         name=good,
-        names=tuple(names.values()),
+        names=tuple(newest.values()),
         damaged=tuple(damaged),
-        unfinished=tuple(sorted(unfinished)),
-        earlier=tuple(earlier),
+        unfinished=tuple(sorted(name for name in listed if name.endswith(SNAPSHOT_SUFFIX + UNFINISHED_SUFFIX))),
+        renamed=tuple(name.file for name in snapshot_names(listed) if name == good or name != newest[name.index]),
     )
+
+
+def _verified(directory: DataDirectory, name: SnapshotName) -> tuple[SnapshotMeta, Genesis]:
+    """What a snapshot says of itself when its every checksum holds."""
+    with closing(SnapshotReader(directory, name)) as reader:
+        for _ in reader.chunks():
+            pass
+        return reader.meta, reader.genesis

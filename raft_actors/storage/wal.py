@@ -37,7 +37,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import NoReturn
 
-from raft_actors.core.effects import HardState, Record, Reset
+from raft_actors.core.effects import HardState, Record
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import EntryId, Incarnation, LogIndex, MemberId
 from raft_actors.errors import SnapshotFailed, StorageFailed
@@ -75,8 +75,8 @@ class FileStorage:
         self._start_count = log.start_count + 1
         self._log_files = log.files
         """Those that count, the one being written last."""
-        self._earlier_bytes = sum(each.size for each in log.files)
-        self._covered = LogIndex(0) if log.snapshot is None else log.snapshot.last.index
+        snapshot = log.snapshots.meta
+        self._covered = LogIndex(0) if snapshot is None else snapshot.last.index
         """Index of the newest snapshot that is durable, as far as `_writer` is not asked."""
         self._writer: SnapshotWriter | None = None
         """The newest one; only the thread that writes snapshots looks at it."""
@@ -93,9 +93,9 @@ class FileStorage:
             hard_state=log.image.hard_state,
             base=log.image.base,
             entries=tuple(log.image.entries),
-            snapshot=log.snapshot,
+            snapshot=snapshot,
             torn_bytes=log.torn_bytes,
-            damaged_snapshots=log.damaged_snapshots,
+            damaged_snapshots=tuple(map(str, log.snapshots.damaged)),
         )
 
     @classmethod
@@ -137,7 +137,7 @@ class FileStorage:
     @property
     def log_bytes(self) -> int:
         """Bytes of all log files that count."""
-        return self._earlier_bytes + self._end.offset
+        return sum(each.size for each in self._log_files) + self._end.offset
 
     def write_genesis(self, genesis: Genesis) -> None:
         """Make the genesis durable; the same one again writes nothing. Raises `StorageFailed`."""
@@ -145,7 +145,7 @@ class FileStorage:
         if self._image.genesis != genesis:
             self._write_group((genesis,))
 
-    def write(self, records: Sequence[Record | Reset]) -> None:
+    def write(self, records: Sequence[Record]) -> None:
         """Make one write group durable. Raises `StorageFailed`; a record that cannot follow is an AssertionError."""
         self._require_usable()
         assert records, "a write group of nothing: the caller should have skipped it"
@@ -201,7 +201,6 @@ class FileStorage:
         first = first_needed(self._log_files, to)
         stays = [each for each in self._log_files[:first] if not self._remove(segment_name(each.number))]
         self._log_files[:first] = stays
-        self._earlier_bytes = sum(each.size for each in self._log_files)
         for name in snapshots.values():
             if name.index < to:
                 self._remove(name.file)
@@ -239,13 +238,14 @@ class FileStorage:
 
     def _begin(self, log: RecoveredLog) -> None:
         """The three steps of a start, then the removal of what no longer counts."""
-        directory_id, after = self._directory.identity.directory_id, log.image.last
-        for name in log.unfinished:
-            self._remove(name)
-        renamed = None if log.snapshot_name is None else log.snapshot_name.next().file
-        try:
-            if log.snapshot_name is not None and renamed is not None:
-                self._files.link(self._directory.descriptor, log.snapshot_name.file, renamed)
+        directory_id, after, found = self._directory.identity.directory_id, log.image.last, log.snapshots
+        for file in found.unfinished:
+            self._remove(file)
+        with ExitStack() as undo:
+            if found.name is not None:
+                self._files.link(self._directory.descriptor, found.name.file, found.name.next().file)
+                undo.callback(self._remove, found.name.next().file)  # else each start that fails leaves a name
+            undo.callback(self._close_segment)
             opening_bytes = 0
             if log.pending:  # where it ends stands in the header that it chains to, so its length is needed first
                 opening_bytes = len(encode_group(directory_id, log.continues, log.before, after, log.pending)[0])
@@ -253,16 +253,10 @@ class FileStorage:
             if log.pending:
                 self._append(*encode_group(directory_id, self._end, log.before, after, log.pending))
             self._append(*encode_mark(directory_id, self._end, after))
-        except BaseException:
-            self._close_segment()
-            if renamed is not None:
-                self._remove(renamed)  # the one that was found is there; else each start that fails leaves a name
-            raise
+            undo.pop_all()
         self._marked, self._has_groups = True, bool(log.pending)
-        if log.snapshot_name is not None:
-            self._remove(log.snapshot_name.file)
-        for name in log.void:
-            self._remove(name)
+        for file in (*log.void, *found.renamed):
+            self._remove(file)
 
     def _create_segment(
         self, number: int, hard_state: HardState, before: EntryId, continues: Position, opening_bytes: int
@@ -310,7 +304,6 @@ class FileStorage:
             raise AssertionError(self._failure) from refusal
         if self._has_groups and self._end.offset >= self._segment_bytes_max:
             self._log_files[-1].size = self._end.offset
-            self._earlier_bytes += self._end.offset
             self._create_segment(self._end.segment + 1, hard_state, before, self._end, 0)
         directory_id = self._directory.identity.directory_id
         self._append(*encode_group(directory_id, self._end, before, self._image.last, records))

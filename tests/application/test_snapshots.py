@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from raft_actors.application.exchange import Applied, CommittedEntry
-from raft_actors.application.fields import STATE_CHUNK_BYTES, FieldReader, cut, pack_fields
+from raft_actors.application.fields import CHUNK_BYTES_MAX, FieldReader, cut, pack_fields
 from raft_actors.application.frames import Frame
 from raft_actors.application.host import ApplicationHost, ApplicationStopped
 from raft_actors.application.packing import Malformed
@@ -141,7 +141,7 @@ class TestTheStream:
     def test_it_is_cut_whatever_the_machine_gives(self):
         class Large(Journal):
             def snapshot(self) -> Iterator[bytes]:
-                yield bytes(3 * STATE_CHUNK_BYTES)
+                yield bytes(3 * CHUNK_BYTES_MAX)
                 yield b"end"
 
             def restore(self, chunks: Iterator[memoryview]) -> None:
@@ -151,10 +151,10 @@ class TestTheStream:
         one.attach(EPOCH)
         apply(one, 1, *entries(1, 5))
         chunks = list(one.snapshot())
-        assert [len(chunk) for chunk in chunks[:-1]] == [STATE_CHUNK_BYTES] * 3
+        assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_BYTES_MAX] * 3
         machine = Large()
         restored(chunks, machine)
-        assert b"".join(machine.commands) == bytes(3 * STATE_CHUNK_BYTES) + b"end"
+        assert b"".join(machine.commands) == bytes(3 * CHUNK_BYTES_MAX) + b"end"
 
     @pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
     def test_it_may_come_in_any_pieces(self, size):

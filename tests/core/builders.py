@@ -327,6 +327,15 @@ def leader_of_all(size: int = 3, *, log: Sequence[Entry] = (), settings: CoreSet
     return peer
 
 
+def compacted_leader(*, base: int = 4, covered: int = 8) -> Peer:
+    """A leader of three whose log of ten entries begins behind `base`; all of it is committed."""
+    peer = leader_of_all(log=log_of(*[1] * 10))
+    peer.stored(snapshot(1, base))
+    peer.stored(snapshot(1, covered))
+    assert peer.state.log.base == EntryId(1, base)
+    return peer
+
+
 def _other_voters(peer: Peer) -> list[int]:
     voters = peer.state.configurations.in_force.voters()
     return [voter.member_id for voter in voters if voter.member_id != peer.state.member_id]

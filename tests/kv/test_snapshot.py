@@ -68,7 +68,7 @@ class TestRoundTrip:
         store = filled()
         whole = b"".join(store.snapshot())
         for size in (1, 7, len(whole) - 1, len(whole)):
-            monkeypatch.setattr(fields, "STATE_CHUNK_BYTES", size)
+            monkeypatch.setattr(fields, "CHUNK_BYTES_MAX", size)
             chunks = store.snapshot()
             assert max(map(len, chunks)) <= size
             assert b"".join(chunks) == whole

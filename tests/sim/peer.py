@@ -187,7 +187,7 @@ class PeerProcess(Process):
         self.open_calls[rpc_id] = envelope.to
         if self._disk.tells_durable:
             self.member.world.watch.held_for_write()
-        self._send_call(envelope.to, _method(envelope), rpc_id, envelope)
+        self._send_call(envelope.to, METHODS[type(envelope.message)], rpc_id, envelope)
 
     def _send_call(self, to: MemberId, method: str, rpc_id: RpcId, content: Any) -> None:
         world = self.member.world
@@ -239,7 +239,7 @@ class PeerProcess(Process):
         world.watch.answers(asked.request, asked.own_last, envelope)
         caller, rpc_id = asked.caller, asked.rpc_id
         world.network.send(
-            Message(self.member.member_id, caller.member.member_id, _method(asked.request), REPLY),
+            Message(self.member.member_id, caller.member.member_id, METHODS[type(asked.request.message)], REPLY),
             caller,
             lambda content: caller._call_ended(rpc_id, content),
             encode_envelope(envelope) if world.options.codec else envelope,
@@ -361,7 +361,3 @@ class PeerProcess(Process):
 
     def failed(self, why: str) -> None:
         raise Violation("no member fails", f"member {self.name}: {why}")
-
-
-def _method(envelope: Envelope) -> str:
-    return METHODS[type(envelope.message)]

@@ -113,9 +113,9 @@ def draw(dice: random.Random, step_count: int, *, snapshots: bool = True) -> Wor
     return Workload(dice.choice(SEGMENT_SIZES), tuple(steps))
 
 
-def draw_group(dice: random.Random, model: Model) -> tuple[Record | Reset, ...]:
+def draw_group(dice: random.Random, model: Model) -> tuple[Record, ...]:
     """One legal group: a reset or a truncation perhaps, a term or vote perhaps, entries perhaps; never nothing."""
-    records: list[Record | Reset] = []
+    records: list[Record] = []
     joined = model.joined()
     if joined is not model and dice.random() < 0.7:
         records.append(Reset(base=joined.base))
