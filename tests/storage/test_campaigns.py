@@ -25,7 +25,7 @@ from raft_actors.storage.records import Frame
 from raft_actors.storage.wal import FileStorage
 from tests.campaigns import Outcome
 from tests.campaigns.outcome import ROOT
-from tests.storage.campaigns import crashes, damage, failures, fuzz
+from tests.storage.campaigns import crashes, damage, directories, failures, fuzz
 from tests.storage.campaigns.found import Found
 from tests.storage.campaigns.memory import measured
 from tests.storage.campaigns.target import Decoder
@@ -153,18 +153,18 @@ def judge_sample() -> dict[str, int]:
     """Some of the changes of every kind; what came of them."""
     said: dict[str, int] = {}
     for form, case in damage._plan(0)[SAMPLE]:
-        word = measured(partial(damage.judge, damage.make(0, form), case), True)
+        word = measured(partial(damage.judge, directories.make(0, form), case), True)
         said[word] = said.get(word, 0) + 1
     return said
 
 
 class TestDamage:
     def test_the_log_is_as_large_as_promised_and_every_bit_of_it_is_flipped(self) -> None:
-        log = damage.make(0, damage.Form.MARKED)
-        plan = [case for form, case in damage._plan(0) if form is damage.Form.MARKED]
-        names = damage.log_names(log.files)
+        log = directories.make(0, directories.Form.MARKED)
+        plan = [case for form, case in damage._plan(0) if form is directories.Form.MARKED]
+        names = directories.log_names(log.files)
         sizes = {name: len(log.files.cached_names[name].cache) for name in names}
-        assert sum(sizes.values()) >= damage.LOG_BYTES
+        assert sum(sizes.values()) >= directories.LOG_BYTES
         flips = [(case.name, *case.spans) for case in plan if case.kind == "bit flipped" and case.name in sizes]
         places = {(name, (at, at + 1)) for name, size in sizes.items() for at in range(size)}
         assert places == set(flips)
