@@ -1,7 +1,7 @@
 """The documents hold together: links lead somewhere, tests that are named exist, decision records have their sections.
 
 Here:   every Markdown file of the repository, read as text.
-Never:  running what the documents show (test_examples.py).
+Never:  running what the documents show (tests/cluster/test_examples.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the documents show runs, as a reader would run it: a process of its own that joins a Ray, here an empty one.
+"""What the documents show runs, as a reader would run it: a process of its own that joins a running Ray.
 
 Here:   the README's first Python block and docs/examples/*.py, and what they print.
-Never:  what is behind them (tests/cluster).
+Never:  what is behind them (the other tests here).
 """
 
 from __future__ import annotations
@@ -10,44 +10,26 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
 
 import pytest
+import ray
+
+from tests.cluster.world import REPOSITORY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.py"))
 FIRST_BLOCK = re.compile(r"```python\n(.*?)```\s*```text\n(.*?)```", re.DOTALL)
 """The README's first example, and what it says that this prints."""
 PRINTS = {"counter.py": "counted 6\n", "store.py": "{'state': 'done'}\n"}
 
 
-RAY = """
-import ray, sys
-print(ray.init(include_dashboard=False).address_info["gcs_address"], flush=True)
-sys.stdin.read()
-"""
-"""A Ray that lives until its stdin is closed. Not one of this process: the examples call `ray.init` themselves."""
-
-
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Of a process that joins this Ray and finds our packages, also when nothing is installed; its data is new."""
-    own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    own |= {"PYTHONPATH": str(ROOT), "RAFT_ACTORS_HOME": str(tmp_path_factory.mktemp("home"))}
-    own |= {"RAY_AUTH_MODE": "token"}  # a new Ray has it; who names an address has to say so (docs/OPERATIONS.md)
-    with subprocess.Popen(
-        [sys.executable, "-c", RAY], env=own, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        assert address, "no Ray started"
-        yield own | {"RAY_ADDRESS": address}
-        assert process.stdin is not None
-        process.stdin.close()
+def environment(ray_cluster: None, a_real_disk: None) -> dict[str, str]:
+    """Of a reader's process: it joins the Ray of these tests, and finds our packages."""
+    joins = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    return dict(os.environ) | joins | {"RAY_AUTH_MODE": "token"}  # what naming an address asks for: docs/OPERATIONS.md
 
 
 def printed_by(program: Path, environment: dict[str, str]) -> str:
@@ -71,7 +53,7 @@ def test_example_prints_what_its_text_says(example: Path, environment: dict[str,
 
 
 def test_the_readmes_ten_lines_print_what_it_says(tmp_path: Path, environment: dict[str, str]) -> None:
-    found = FIRST_BLOCK.search((ROOT / "README.md").read_text())
+    found = FIRST_BLOCK.search((REPOSITORY / "README.md").read_text())
     assert found is not None, "the README shows no example with its output"
     program = tmp_path / "readme.py"
     program.write_text(found.group(1))
