@@ -23,7 +23,7 @@ from kv.limits import Limits, check_machine_version, decode_settings, encode_set
 from kv.parts import Stored
 from kv.results import encode_deleted, encode_found, encode_page, encode_refusal, encode_version
 from kv.sorted_keys import SortedKeys
-from raft_actors.application.fields import FieldReader, cut, pack_fields
+from raft_actors.application.fields import FieldReader, pack_fields
 from raft_actors.application.packing import Malformed
 from raft_actors.errors import ConfigError, VersionDiffers
 
@@ -206,14 +206,14 @@ class KVMachine:
     # -- snapshots --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Iterator[bytes]:
-        """The state as it is at this call, in chunks of at most 4 MiB; equal states give equal bytes.
+        """The state as it is at this call, in small pieces; equal states give equal bytes.
 
-        Nothing is copied here, so it takes no longer with more keys; commands may be applied between two chunks.
+        Nothing is copied here, so it takes no longer with more keys; commands may be applied between two pieces.
         """
         frozen = Frozen(self._keys, self._values)
         self._frozen.append(ref(frozen))
         header = [SNAPSHOT_FORMAT, encode_settings(self._limits), self._write_count, len(self._values)]
-        return cut(pack_fields(_snapshot_fields(header, frozen)))
+        return pack_fields(_snapshot_fields(header, frozen))
 
     def restore(self, chunks: Iterator[memoryview]) -> None:
         """Become what a snapshot holds, limits included; all of it or, when this raises, nothing.

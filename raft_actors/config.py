@@ -47,10 +47,15 @@ class RaftConfig:
     """Bytes a leader takes that no majority holds yet; then `Overloaded` (Raft G12: unbounded without a quorum)."""
     reads_waiting_max: int = 10_000
     """Reads that may wait for confirmation at once."""
+    snapshot_log_bytes: int = 64 * MIB
+    """Size of the log files that snapshots keep them near: one is taken when half as much was written since the last,
+    and the log begins at the one before it."""
+    snapshot_slice_bytes_max: int = 16 * MIB
+    """Bytes of a state that travel in one call; two such slices are in memory while a snapshot is written."""
     log_bytes_max: int = 1024 * MIB
-    """Until there is compaction: size of the log files at which writes are refused with `LogFull`."""
-    segment_bytes_max: int = 64 * MIB
-    """Size at which a log file is closed and the next one begins."""
+    """Size of the log files at which writes are refused with `LogFull`: no snapshot could be taken for long."""
+    segment_bytes_max: int = 8 * MIB
+    """Size at which a log file is closed and the next one begins. Only whole files are removed."""
     idle_mark_ms: int = 100
     """How long after the last write group its synced mark is written, if no next group carries it."""
     application_absent_ms_max: int = 2000
@@ -86,12 +91,26 @@ class RaftConfig:
                 f"proposal_bytes_max={self.proposal_bytes_max} must not be above "
                 f"uncommitted_bytes_max={self.uncommitted_bytes_max}, or the largest proposal is always refused"
             )
-
+        if self.snapshot_log_bytes * 2 > self.log_bytes_max:
+            raise ConfigError(
+                f"log_bytes_max={self.log_bytes_max} must be at least twice snapshot_log_bytes="
+                f"{self.snapshot_log_bytes}, or writes are refused before a snapshot could make the log smaller"
+            )
+        if self.snapshot_slice_bytes_max > FRAME_BYTES_MAX:
+            raise ConfigError(
+                f"snapshot_slice_bytes_max={self.snapshot_slice_bytes_max} must not be above {FRAME_BYTES_MAX}, the "
+                f"largest message between peers"
+            )
         if max(self.proposal_bytes_max, self.append_bytes_max) + MIB > FRAME_BYTES_MAX:
             raise ConfigError(
                 f"proposal_bytes_max={self.proposal_bytes_max} and append_bytes_max={self.append_bytes_max} must stay "
                 f"1 MiB below {FRAME_BYTES_MAX}, the largest message between peers"
             )
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size of a log file: `segment_bytes_max`, or less where snapshots shall keep the log small."""
+        return min(self.segment_bytes_max, max(1, self.snapshot_log_bytes // 8))
 
     def core(self) -> CoreSettings:
         """The part that the core needs."""

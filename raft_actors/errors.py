@@ -120,7 +120,11 @@ class LogDamaged(StorageError):
 
 
 class SnapshotDamaged(StorageError):
-    """A snapshot file is damaged or gone; says file, offset and why. An older one, or another member, has the state."""
+    """A snapshot file is damaged; says file, offset and why. An older one, or another member, has the state."""
+
+
+class SnapshotGone(SnapshotDamaged):
+    """This snapshot is not there any more, a newer one is; no fault."""
 
 
 class SnapshotFailed(StorageError):

@@ -21,12 +21,13 @@ from typing import Any, Final
 import ray
 
 from raft_actors.application import exchange
-from raft_actors.application.exchange import Attached, ClusterId, Epoch
+from raft_actors.application.exchange import Attached, ClusterId, Epoch, Restore
 from raft_actors.application.host import ApplicationHost, ApplicationStopped
 from raft_actors.application.limits import Ticket
 from raft_actors.application.machine import MachineSource, create_machine
 from raft_actors.application.peer_link import PeerLink
 from raft_actors.application.pipe import door_address
+from raft_actors.application.read_rounds import ReadRounds, settle
 from raft_actors.application.requests import (
     ANSWERS,
     QUERY,
@@ -38,6 +39,7 @@ from raft_actors.application.requests import (
     Unknown,
 )
 from raft_actors.application.settings import decode_settings
+from raft_actors.application.snapshot_shell import SnapshotShell
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.names import NAMESPACE
 from raft_actors.process import log_to_stderr, prefer_this_process
@@ -73,10 +75,10 @@ class ApplicationActor:
         self._tickets = itertools.count(1)
         self._futures: dict[Ticket, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._read_under_way: asyncio.Future[exchange.ReadAnswer | None] | None = None
-        self._read_next: asyncio.Future[exchange.ReadAnswer | None] | None = None
+        self._reads = ReadRounds(self._ask_read_index)
         self._error: str | None = None
         self._running = False
+        self._snapshots = SnapshotShell(group, member_id)
         context = ray.get_runtime_context()
         self._door = door_address(context.get_session_name(), group, member_id)
         context.current_actor.run.remote()
@@ -114,6 +116,7 @@ class ApplicationActor:
                     cluster_id=self._cluster_id,
                     applied_index=self._host.applied_index if self._host is not None else LogIndex(0),
                     checkpoints=self._host.checkpoints() if self._host is not None else (),
+                    provenance=self._host.provenance if self._host is not None else None,
                 )
             )
             try:
@@ -124,15 +127,43 @@ class ApplicationActor:
                 break
             if isinstance(answer, Attached):
                 return True
-            self._error = answer.why
+            if isinstance(answer, Restore):
+                if await self._restore(answer):
+                    continue
+            else:
+                self._error = answer.why
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, ATTACH_RETRY_S[1])
         link.close()
         return False
 
+    async def _restore(self, restore: Restore) -> bool:
+        """Go on from the peer's snapshot, whatever the state was before. False: not now; ask again."""
+        if self._host is not None:
+            self._host.detach()
+            self._deliver()
+            self._host = None
+        self._error = f"it reads the peer's snapshot of index {restore.index}"
+        try:
+            host = await self._snapshots.restore(restore, partial(self._new_host, restore.settings))
+        except Exception as failure:  # the file is gone or damaged, the machine cannot read it: the peer names another
+            self._error = f"{type(failure).__name__}: {failure}"
+            LOG.warning("group=%s member=%s cannot restore: %s", self._group, self._member_id, self._error)
+            return False
+        gc.collect()
+        gc.freeze()  # a large state is never garbage; full collections would walk it for nothing
+        self._host, self._cluster_id, self._error = host, restore.cluster_id, None
+        LOG.info("group=%s member=%s goes on from index %s", self._group, self._member_id, restore.index)
+        return True
+
+    def _new_host(self, settings: bytes) -> ApplicationHost:
+        decoded = decode_settings(settings)
+        return ApplicationHost(create_machine(self._machine, decoded.machine), decoded.sessions)
+
     async def _expire_for_ever(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_S)
+            self._snapshots.expire()
             if self._host is not None:
                 self._host.expire(_now_ms())
                 self._deliver()
@@ -158,8 +189,7 @@ class ApplicationActor:
             if self._host is not None:
                 self._host.detach()
                 self._deliver()
-            settings = decode_settings(attached.settings)
-            self._host = ApplicationHost(create_machine(self._machine, settings.machine), settings.sessions)
+            self._host = self._new_host(attached.settings)
             gc.collect()
             gc.freeze()  # what is loaded by now is never garbage; full collections would walk it for nothing
         self._host.attach(self._epoch)
@@ -191,9 +221,14 @@ class ApplicationActor:
             self._host.term_lost(news)
             self._deliver()
 
+    def peer_asks_slice(self, asked: exchange.AskSlice, link: PeerLink) -> None:
+        """The co-located peer takes a snapshot."""
+        self._spawn(self._snapshots.give(self._host, asked, link))
+
     def peer_gone(self) -> None:
         """The co-located peer is gone: whoever waits for it is told."""
         self._link = None
+        self._snapshots.peer_gone()
         self._error = self._error or "its peer is gone"  # what went wrong before says more
         if self._attach_answer is not None and not self._attach_answer.done():
             self._attach_answer.set_result(exchange.NotReady(why=self._error))
@@ -230,7 +265,7 @@ class ApplicationActor:
         deadline_ms = _now_ms() + request.timeout_ms
         index = LogIndex(0)
         if request.linearizable:
-            known = self._read_index()
+            known = self._reads.ask()
             await asyncio.wait([known], timeout=request.timeout_ms / 1000)
             verdict = known.result() if known.done() else None
             if not isinstance(verdict, exchange.ReadAt):
@@ -254,34 +289,13 @@ class ApplicationActor:
             self._end(ticket, NO_STATE)
         return future
 
-    def _read_index(self) -> asyncio.Future[exchange.ReadAnswer | None]:
-        """Ask the peer, once for all who wait. Who arrives while a question is under way shares the next one.
-
-        An answer to a question asked before the read arrived would not do (dissertation §6.4).
-        """
-        if self._read_under_way is None:
-            self._read_under_way = self._ask_read_index()
-            return self._read_under_way
-        if self._read_next is None:
-            self._read_next = asyncio.get_running_loop().create_future()
-        return self._read_next
-
     def _ask_read_index(self) -> asyncio.Future[exchange.ReadAnswer | None]:
         future: asyncio.Future[exchange.ReadAnswer | None] = asyncio.get_running_loop().create_future()
         if self._link is None or self._host is None or self._host.epoch is None:
             future.set_result(exchange.NotLeader(leader=None))  # not attached: nobody would answer
         else:
-            self._link.read(lambda answer: _settle(future, answer))
-        future.add_done_callback(self._read_index_known)
+            self._link.read(partial(settle, future))
         return future
-
-    def _read_index_known(self, _: asyncio.Future[exchange.ReadAnswer | None]) -> None:
-        """One question is answered: ask the next, if anybody came meanwhile."""
-        self._read_under_way = None
-        waiting, self._read_next = self._read_next, None
-        if waiting is not None:
-            self._read_under_way = self._ask_read_index()
-            self._read_under_way.add_done_callback(lambda known: _settle(waiting, known.result()))
 
     async def status(self) -> dict[str, Any]:
         """How far this application is, for `kv.status` and `doctor`."""
@@ -339,11 +353,6 @@ class ApplicationActor:
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._error = f"{type(failure).__name__}: {failure}"
             LOG.error("group=%s member=%s", self._group, self._member_id, exc_info=failure)
-
-
-def _settle(future: asyncio.Future[Any], answer: Any) -> None:
-    if not future.done():
-        future.set_result(answer)
 
 
 def _now_ms() -> int:

@@ -37,6 +37,16 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Who computed a state (contracts 8): a copy of a state says nothing about whether it was computed well."""
+
+    computed_by: DirectoryId
+    """The member whose application did, up to the snapshot that this one goes on from."""
+    agreed: Checkpoint | None
+    """The last point at which a majority had computed the same, as far as that member knew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
     """Application to peer: from now on send entries to me, under this epoch. Every earlier epoch is over."""
 
@@ -47,6 +57,8 @@ class Attach:
     """Up to where it has applied; 0 without state."""
     checkpoints: tuple[Checkpoint, ...]
     """The chains it still has; a peer that restarted has lost its own note of them."""
+    provenance: Provenance | None
+    """Of the snapshot that it went on from; None: it has applied every entry itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +69,22 @@ class Attached:
     settings: bytes
     """Core's `Genesis.settings`; see settings.py."""
     first_index: LogIndex
-    """`applied_index + 1` when the state can go on; otherwise the application begins anew, and this says where."""
+    """`applied_index + 1` when the state can go on; otherwise the application begins anew, at 1."""
     directory_id: DirectoryId
     start_count: int
     """With `directory_id` the peer's incarnation: another one means that answers of the one before are lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """Not attached: the log does not reach back to your state. Go on from this snapshot (slices.py), attach again."""
+
+    cluster_id: ClusterId
+    settings: bytes
+    """As in `Attached`."""
+    term: Term
+    index: LogIndex
+    """With `term` the last entry that the snapshot covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +164,34 @@ class TermLost:
     term: Term
 
 
+# -- snapshots --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskSlice:
+    """Peer to application: the bytes of your state from `offset` on (slices.py); at 0: as it is now.
+
+    Answered by a slice or by `SliceRefused`, each with this `job`; the bytes of a slice come through the object store,
+    or behind the slice itself where that has no room.
+    """
+
+    job: int
+    offset: int
+    bytes_max: int
+    by_reference: bool
+    """False: not through the object store, where they were lost."""
+    provenance: Provenance
+    """To be written into the snapshot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRefused:
+    """Application to peer: there will be no snapshot of this job."""
+
+    job: int
+    why: str
+
+
 # -- propose and read -------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +239,7 @@ class ReadAt:
     index: LogIndex
 
 
-AttachAnswer: TypeAlias = Attached | NotReady
+AttachAnswer: TypeAlias = Attached | NotReady | Restore
 ApplyAnswer: TypeAlias = Applied | Gap | WrongEpoch | Stopped
 ProposeAnswer: TypeAlias = Started | NotLeader | Overloaded | LogFull
 ReadAnswer: TypeAlias = ReadAt | NotLeader | Overloaded
@@ -197,6 +249,8 @@ ATTACH_ANSWER: Final[Codec[AttachAnswer]] = Codec(AttachAnswer, version=EXCHANGE
 APPLY: Final[Codec[Apply]] = Codec(Apply, version=EXCHANGE_VERSION)
 APPLY_ANSWER: Final[Codec[ApplyAnswer]] = Codec(ApplyAnswer, version=EXCHANGE_VERSION)
 TERM_LOST: Final[Codec[TermLost]] = Codec(TermLost, version=EXCHANGE_VERSION)
+ASK_SLICE: Final[Codec[AskSlice]] = Codec(AskSlice, version=EXCHANGE_VERSION)
+SLICE_REFUSED: Final[Codec[SliceRefused]] = Codec(SliceRefused, version=EXCHANGE_VERSION)
 PROPOSE: Final[Codec[Propose]] = Codec(Propose, version=EXCHANGE_VERSION)
 PROPOSE_ANSWER: Final[Codec[ProposeAnswer]] = Codec(ProposeAnswer, version=EXCHANGE_VERSION)
 READ: Final[Codec[Read]] = Codec(Read, version=EXCHANGE_VERSION)

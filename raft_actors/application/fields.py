@@ -1,6 +1,6 @@
-"""A state written down as a stream of plain fields, in chunks: how snapshots are made and read.
+"""A state written down as a stream of plain fields: how snapshots are made and read.
 
-Here:   `pack_fields`, `cut`, `FieldReader`. Fields are numbers, bytes and text (msgpack), never containers, so nothing
+Here:   `pack_fields`, `FieldReader`. Fields are numbers, bytes and text (msgpack), never containers, so nothing
         is allocated that the bytes do not hold.
 Never:  what the fields mean (sessions.py, host.py, kv/machine.py), files and checksums (raft_actors/storage).
 """
@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgpack
 
 from raft_actors.application.packing import Malformed
-from raft_actors.codec import CHUNK_BYTES_MAX
 
 F = TypeVar("F", int, bytes, str)
 
@@ -21,18 +20,6 @@ F = TypeVar("F", int, bytes, str)
 def pack_fields(fields: Iterable[int | bytes | str]) -> Iterator[bytes]:
     """One piece for each field."""
     return map(msgpack.Packer().pack, fields)
-
-
-def cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """One stream of pieces, cut every CHUNK_BYTES_MAX, wherever that is."""
-    buffer = bytearray()
-    for piece in pieces:
-        buffer += piece
-        while len(buffer) >= CHUNK_BYTES_MAX:
-            yield bytes(buffer[:CHUNK_BYTES_MAX])
-            del buffer[:CHUNK_BYTES_MAX]
-    if buffer:
-        yield bytes(buffer)
 
 
 class FieldReader:

@@ -26,11 +26,12 @@ from raft_actors.application.exchange import (
     Epoch,
     Gap,
     ProposeAnswer,
+    Provenance,
     Stopped,
     TermLost,
     WrongEpoch,
 )
-from raft_actors.application.fields import FieldReader, cut, pack_fields
+from raft_actors.application.fields import FieldReader, pack_fields
 from raft_actors.application.frames import AnyFrame, Unreadable, decode_batch, encode_outcomes
 from raft_actors.application.limits import HostLimits, Ticket
 from raft_actors.application.machine import StateMachine
@@ -40,11 +41,14 @@ from raft_actors.application.reads import Reads
 from raft_actors.application.requests import Answer, Attempt, QueryAnswer, QueryDone, QueryFailed, Unknown
 from raft_actors.application.sessions import Sessions
 from raft_actors.application.settings import SessionLimits
-from raft_actors.core.types import LogIndex, Term
+from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, EntryId, LogIndex, Term
 from raft_actors.errors import RaftActorsError
 
 STATE_FORMAT: Final = "raft-actors state 1"
 """First field of a snapshot; another one is refused."""
+
+NOTHING_AGREED: Final = Checkpoint(index=LogIndex(0), chain=bytes(CHAIN_BYTES))
+"""How a snapshot says that no point was agreed."""
 
 PEER_GONE: Final = Unknown(why="this member's peer went away; ask another member")
 STOPPED: Final = Unknown(why="this member's state machine failed; ask another member")
@@ -72,6 +76,7 @@ class ApplicationHost:
         self._applied_index = LogIndex(0)
         self._applied_term = Term(0)
         self._stopped: Stopped | None = None
+        self._provenance: Provenance | None = None
 
     @property
     def epoch(self) -> Epoch | None:
@@ -82,6 +87,16 @@ class ApplicationHost:
     def applied_index(self) -> LogIndex:
         """The last entry applied; 0 before the first."""
         return self._applied_index
+
+    @property
+    def applied(self) -> EntryId:
+        """The last entry applied, with its term."""
+        return EntryId(self._applied_term, self._applied_index)
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Of the snapshot that this state went on from; None: every entry was applied here."""
+        return self._provenance
 
     @property
     def chain(self) -> bytes:
@@ -153,14 +168,18 @@ class ApplicationHost:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> Iterator[bytes]:
-        """The state after `applied_index`, in chunks; what is applied meanwhile does not show in them.
+    def snapshot(self, provenance: Provenance) -> Iterator[bytes]:
+        """The state after `applied`, in pieces; what is applied meanwhile does not show in them.
 
-        Sessions, state chain and the machine's own snapshot: docs/FORMATS.md. Raises `ApplicationStopped`.
+        Provenance, sessions, state chain and the machine's own snapshot: docs/FORMATS.md. Raises `ApplicationStopped`.
         """
         self._raise_if_stopped()
-        fields = [STATE_FORMAT, self._applied_index, self._applied_term, self._chain.value, *self._sessions.fields()]
-        return cut(itertools.chain(pack_fields(fields), map(_bytes, self._machine.snapshot())))
+        agreed = provenance.agreed or NOTHING_AGREED
+        fields: list[int | bytes | str] = [STATE_FORMAT, self._applied_index, self._applied_term, self._chain.value]
+        fields += [provenance.computed_by, agreed.index, agreed.chain]
+        return itertools.chain(
+            pack_fields(itertools.chain(fields, self._sessions.fields())), map(_bytes, self._machine.snapshot())
+        )
 
     def restore(self, chunks: Iterable[memoryview]) -> None:
         """Go on from a snapshot. For a host that has applied nothing yet.
@@ -176,11 +195,13 @@ class ApplicationHost:
         applied_index, applied_term, chain = reader.read(int), reader.read(int), reader.read(bytes)
         if applied_index < 1 or applied_term < 0 or len(chain) != CHAIN_BYTES:
             raise Malformed(f"a state after index {applied_index} of term {applied_term}")
+        provenance = _read_provenance(reader, applied_index)
         sessions = Sessions.read(self._sessions.limits, reader, applied_index)
         self._machine.restore(reader.rest())
         self._sessions = sessions
         self._chain.restore(chain)
         self._applied_index, self._applied_term = LogIndex(applied_index), Term(applied_term)
+        self._provenance = provenance
 
     # -- callers ------------------------------------------------------------------------------------------------------
 
@@ -267,6 +288,17 @@ def _frames(entry: CommittedEntry) -> tuple[AnyFrame, ...] | None:
         return decode_batch(entry.data)
     except Malformed:
         return None
+
+
+def _read_provenance(reader: FieldReader, applied_index: int) -> Provenance:
+    computed_by, agreed = reader.read(bytes), reader.read_count(applied_index)
+    chain = reader.read(bytes)
+    if len(computed_by) != DIRECTORY_ID_BYTES or len(chain) != CHAIN_BYTES:
+        raise Malformed("a provenance that names no directory or no chain")
+    return Provenance(
+        computed_by=DirectoryId(computed_by),
+        agreed=Checkpoint(index=LogIndex(agreed), chain=chain) if agreed else None,
+    )
 
 
 def _bytes(result: object) -> bytes:

@@ -28,11 +28,14 @@ class StateMachine(Protocol):
         ...
 
     def snapshot(self) -> Iterator[bytes]:
-        """The whole state in chunks; what `apply` does meanwhile must not show in them."""
+        """The whole state, in pieces of any size; what `apply` does between two of them must not show in them.
+
+        A piece that takes long to make holds up everybody who asks this member meanwhile.
+        """
         ...
 
     def restore(self, chunks: Iterator[memoryview]) -> None:
-        """Replace the state by the one whose chunks `snapshot` gave."""
+        """Replace the state by the one that `snapshot` gave; its bytes come cut in other places."""
         ...
 
 

@@ -13,7 +13,8 @@ from typing import Protocol, TypeVar, cast
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
-from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
+from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame, encode_slice
+from raft_actors.application.slices import Slice
 from raft_actors.process import same_user
 
 T = TypeVar("T")
@@ -32,6 +33,10 @@ class Application(Protocol):
 
     def peer_lost_term(self, news: exchange.TermLost) -> None:
         """The peer no longer leads."""
+        ...
+
+    def peer_asks_slice(self, asked: exchange.AskSlice, link: PeerLink) -> None:
+        """It wants the next bytes of the state."""
         ...
 
     def peer_gone(self) -> None:
@@ -86,6 +91,14 @@ class PeerLink(asyncio.Protocol):
         else:
             self._reads[self._ask(Kind.READ, exchange.READ.encode(exchange.Read()))] = ended
 
+    def slice(self, job: int, slice_: Slice, data: bytes) -> None:
+        """Bytes of the state, where the object store has no room for them."""
+        self._write(Kind.SLICE, job, encode_slice(slice_, data))
+
+    def refuse_slice(self, refused: exchange.SliceRefused) -> None:
+        """There will be no bytes."""
+        self._write(Kind.SLICE_REFUSED, 0, exchange.SLICE_REFUSED.encode(refused))
+
     def close(self) -> None:
         """End the connection."""
         if self._transport is not None:
@@ -139,6 +152,8 @@ class PeerLink(asyncio.Protocol):
                     self.close()  # the two do not agree on who is attached: begin again
             case Kind.TERM_LOST:
                 self._application.peer_lost_term(exchange.TERM_LOST.decode(frame.payload))
+            case Kind.ASK_SLICE:
+                self._application.peer_asks_slice(exchange.ASK_SLICE.decode(frame.payload), self)
             case Kind.PROPOSE_ANSWER:  # read before anyone is told: who gets a malformed answer waits for the end
                 started = exchange.PROPOSE_ANSWER.decode(frame.payload) if frame.payload else None
                 _end(self._proposals, frame.number, started)

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import Final
 
 from raft_actors.application.packing import Malformed
+from raft_actors.application.slices import SLICE, Slice
 from raft_actors.core.types import MemberId
 
 PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -25,6 +26,9 @@ PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
 
 _HEAD: Final = struct.Struct("<IBQ")
 """Length of the payload, kind, number."""
+
+
+_LENGTH: Final = struct.Struct("<I")
 
 
 class Kind(IntEnum):
@@ -39,6 +43,10 @@ class Kind(IntEnum):
     READ = 7
     READ_ANSWER = 8
     TERM_LOST = 9
+    ASK_SLICE = 10
+    SLICE = 11
+    """Number: the job. Payload: length of the encoded slice, that, and its bytes."""
+    SLICE_REFUSED = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +62,20 @@ def encode_frame(kind: Kind, number: int, payload: bytes) -> bytes:
     """The bytes of one frame."""
     assert len(payload) <= PAYLOAD_BYTES_MAX, f"{len(payload)} bytes in one frame; at most {PAYLOAD_BYTES_MAX}"
     return _HEAD.pack(len(payload), kind, number) + payload
+
+
+def encode_slice(slice_: Slice, data: bytes) -> bytes:
+    """Payload of a SLICE frame."""
+    head = SLICE.encode(slice_)
+    return _LENGTH.pack(len(head)) + head + data
+
+
+def decode_slice(payload: bytes) -> tuple[Slice, memoryview]:
+    """The reverse. Raises `Malformed`."""
+    if len(payload) < _LENGTH.size:
+        raise Malformed("a slice without a head")
+    behind = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
+    return SLICE.decode(payload[_LENGTH.size : behind]), memoryview(payload)[behind:]
 
 
 class FrameReader:

@@ -174,6 +174,11 @@ class MemberStatus:
     last_applied: int | None = None
     log_bytes: int | None = None
     snapshot_index: int | None = None
+    """Of the last entry that its newest snapshot covers; 0: it has none."""
+    snapshot: str | None = None
+    """The snapshot on its way into a file, and how much of it is there."""
+    snapshot_error: str | None = None
+    """Why the last one failed, until one succeeds."""
     directory_id: str | None = None
     incarnation: int | None = None
     uptime_s: float | None = None

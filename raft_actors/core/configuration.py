@@ -39,6 +39,10 @@ class Configurations:
         """The one before the one in force, or None."""
         return self._history[-2][1] if len(self._history) > 1 else None
 
+    def at(self, index: LogIndex) -> tuple[LogIndex, Configuration]:
+        """Which one was in force at an entry that is not below the log's base, and where it stands."""
+        return next(each for each in reversed(self._history) if each[0] <= index)
+
     def appended(self, entries: Iterable[Entry]) -> bool:
         """Take note of appended entries. True when another configuration is in force now."""
         changed = False

@@ -54,6 +54,10 @@ class Log:
         """What the entries count against byte limits."""
         return self._size_bytes
 
+    def size_of_last(self, count: int) -> int:
+        """What the last `count` entries count against byte limits."""
+        return sum(entry.size_bytes for entry in self._entries[max(0, len(self._entries) - count) :])
+
     def term_at(self, index: LogIndex) -> Term | None:
         """Term of the entry at `index`, or None where the log holds nothing (before the base, after the end)."""
         if index == self._base.index:

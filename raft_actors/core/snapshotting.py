@@ -1,7 +1,7 @@
 """Snapshots: offered, stored, taken over, and what the log then forgets (Raft §7, Fig. 13; dissertation §5).
 
 Here:   InstallSnapshot on both sides; what a snapshot that became durable means.
-Never:  the state, how it is fetched and written (the shell), when one is taken (the snapshot daemon).
+Never:  the state, when one is taken, how it is fetched and written (raft_actors/peer/snapshots.py).
 
 The argument. A snapshot holds committed entries only. So whoever knows its last entry to be committed, or holds that
 very entry, has everything that is in it (Log Matching, Raft §5.3), and says so without fetching anything. All others
@@ -38,7 +38,7 @@ from raft_actors.core.replication import (
 )
 from raft_actors.core.state import Leading, Progress, State, reset_log, send_reply
 from raft_actors.core.terms import become_follower, follow, is_second_leader
-from raft_actors.core.types import Incarnation, LogIndex, MemberId, RequestId, Role, RpcId
+from raft_actors.core.types import GENESIS_ID, EntryId, Incarnation, LogIndex, MemberId, RequestId, Role, RpcId
 
 # -- the follower's side ---------------------------------------------------------------------------------------------
 
@@ -91,6 +91,27 @@ def _refusal(state: State, incarnation: Incarnation, request: InstallSnapshot) -
     if snapshot.last.term < committed.term or snapshot.stamp_ms < state.log.stamp_at(committed.index):
         return DropReason.MALFORMED  # terms and time never fall along a log
     return None
+
+
+# -- a snapshot of our own application -------------------------------------------------------------------------------
+
+
+def snapshot_of(state: State, last: EntryId) -> SnapshotMeta | None:
+    """What the state after the entry `last` stands for; None if that entry is not committed here, or not held any more.
+
+    A peer that restarted may know less than its application: what that applied was committed, but its log may lack it.
+    """
+    if not 0 < last.index <= state.commit_index or not state.log.matches(last):
+        return None
+    index, configuration = state.configurations.at(last.index)
+    term = state.log.term_at(index)
+    if term is not None:
+        at = EntryId(term, index)
+    else:  # below the log's base: the newest snapshot has it, or it is the genesis
+        at = GENESIS_ID if state.snapshot is None else state.snapshot.configuration_id
+        assert at.index == index, f"a configuration at {index}, and the newest snapshot's is {at}"
+    stamp_ms = state.log.stamp_at(last.index)
+    return SnapshotMeta(last=last, stamp_ms=stamp_ms, configuration_id=at, configuration=configuration)
 
 
 # -- a snapshot is durable -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psutil
@@ -18,14 +18,18 @@ import ray
 from raft_actors._version import __version__
 from raft_actors.application import exchange
 from raft_actors.application.frames import RawFrame, encode_batch
+from raft_actors.application.object_store import GET_TIMEOUT_S, Bytes, share, shared
 from raft_actors.application.pipe import door_address
+from raft_actors.application.slices import INLINE_BYTES_MAX, SLICE, SLICE_REQUEST
 from raft_actors.core.types import MemberId
 from raft_actors.errors import OperationError
 from raft_actors.names import NAMESPACE
+from raft_actors.peer.beside import Beside
 from raft_actors.peer.door import ApplicationDoor
 from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
 from raft_actors.peer.peer import Peer
+from raft_actors.peer.snapshots import NotSaved, Saved
 from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.peer.transport import RayTransport
 from raft_actors.process import log_to_stderr, prefer_this_process
@@ -54,8 +58,9 @@ class RayPeer:
         log_to_stderr()
         self._member = options.member_id
         self._peer = Peer(options, _Node(options, place))
+        self._beside = Beside(self._peer)
         session = ray.get_runtime_context().get_session_name()
-        self._door = ApplicationDoor(door_address(session, options.group, options.member_id), self._peer)
+        self._door = ApplicationDoor(door_address(session, options.group, options.member_id), self._beside)
 
     def __repr__(self) -> str:
         return f"RaftPeer({self._member})"
@@ -86,6 +91,48 @@ class RayPeer:
     def report_chains(self, data: bytes) -> None:
         """Another peer compares state chains."""
         self._peer.report_chains(data)
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="snapshots")
+    def read_snapshot(self, request: bytes) -> tuple[bytes, Bytes] | None:
+        """A slice of this member's snapshot file (slices.py), and its bytes or a reference to them; None: it is gone.
+
+        For peers that lag, and for the application beside this one.
+        """
+        found = self._peer.read_snapshot(request)
+        if found is not None and found[0].size > INLINE_BYTES_MAX:
+            reference = share(found[1])
+            if reference is not None:
+                return SLICE.encode(found[0]), reference
+            found = self._peer.read_snapshot(  # the store is full: less, and within this answer
+                SLICE_REQUEST.encode(replace(SLICE_REQUEST.decode(request), by_reference=False))
+            )
+        return None if found is None else (SLICE.encode(found[0]), found[1])
+
+    @ray.method(concurrency_group="snapshots")
+    def take_slice(self, job: int, head: bytes, reference: list[Any]) -> None:
+        """Bytes of the state of the application beside this peer, which asked for them."""
+        data = shared(reference, GET_TIMEOUT_S)
+        if data is None:
+            self._beside.slice_lost(job)
+        else:
+            self._beside.slice_arrived(job, SLICE.decode(head), data)
+
+    @ray.method(concurrency_group="snapshots")
+    def save_snapshot(self, timeout_s: float = 60.0) -> int:
+        """Ruaft's `save_snapshot`: have a snapshot of what this member has applied, however small its log.
+
+        The index of the last entry that it covers, once it is durable. Raises `OperationError`; it may still be taken
+        where the outcome is unknown.
+        """
+        match self._peer.save_snapshot(int(timeout_s * 1000)):
+            case Saved(index=index):
+                return index
+            case NotSaved(why=why):
+                raise OperationError(f"no snapshot was taken: {why}")
+            case None:
+                raise OperationError(f"no snapshot within {timeout_s:.0f} s; it goes on", outcome="unknown")
 
     # -- people -------------------------------------------------------------------------------------------------------
 
@@ -162,7 +209,7 @@ class RayPeer:
 
 RaftPeer: Any = ray.remote(
     # Eager OS threads, and only settable here. Raft's own calls never wait behind an administrator's.
-    concurrency_groups={"raft": 4, "admin": 2}
+    concurrency_groups={"raft": 4, "snapshots": 3, "admin": 2}
 )(RayPeer)
 
 
@@ -204,7 +251,7 @@ class _Node:
             self._path,
             group=self._options.group,
             member_id=self._options.member_id,
-            segment_bytes_max=self._options.config.segment_bytes_max,
+            segment_bytes_max=self._options.config.segment_bytes,
             allow_unsafe_data_dir=self._place.allow_unsafe_data_dir,
         )
 

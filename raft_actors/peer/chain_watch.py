@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from raft_actors.application.exchange import Checkpoint, ClusterId
+from raft_actors.application.exchange import Checkpoint, ClusterId, Provenance
 from raft_actors.core import State
 from raft_actors.core.effects import RoleChanged
 from raft_actors.core.types import MemberId, Role
@@ -34,6 +34,8 @@ class ChainWatch:
         self._ports = ports
         self._own = OwnChains()
         self._comparison = ChainComparison()
+        self._computed_by = state.directory_id
+        """Who computed our application's state, as far as it is not agreed."""
 
     @property
     def in_doubt(self) -> bool:
@@ -46,6 +48,14 @@ class ChainWatch:
             self._own.reopen()
         if news.role is Role.LEADER:
             self._comparison = ChainComparison()
+
+    def attached(self, provenance: Provenance | None) -> None:
+        """The application says where its state comes from; None: it applied everything itself."""
+        self._computed_by = self._state.directory_id if provenance is None else provenance.computed_by
+
+    def provenance(self) -> Provenance:
+        """To be written into a snapshot of our application's state."""
+        return Provenance(computed_by=self._computed_by, agreed=self._own.confirmed)
 
     def computed(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Our application came past these indexes (or says again that it did, when it attaches)."""
@@ -74,15 +84,14 @@ class ChainWatch:
         """A member of our cluster reports its chains, or the leader says what is agreed."""
         if report.agreed:
             for checkpoint in report.checkpoints:
-                if not self._own.agreed(checkpoint):
-                    self._differs(checkpoint)
+                self._agreed(checkpoint)
         elif self._state.role is Role.LEADER:
             for checkpoint in report.checkpoints:
                 self._compare(report, checkpoint)
 
     def _compare(self, report: ChainReport, checkpoint: Checkpoint) -> None:
         voters = {voter.directory_id for voter in self._state.configurations.in_force.voters()}
-        news = self._comparison.report(report.directory_id, checkpoint, voters)
+        news = self._comparison.report(report.directory_id, checkpoint, voters, computed_by=report.computed_by)
         agreed = self._comparison.agreed
         if agreed is None or agreed.index != checkpoint.index:
             return
@@ -90,13 +99,21 @@ class ChainWatch:
         for member in self._state.configurations.others(self._state.member_id):
             if news or member.directory_id == report.directory_id:  # who still asks has not heard it
                 self._ports.report_chains(member.member_id, answer)
-        if not self._own.agreed(agreed):
-            self._differs(agreed)
+        self._agreed(agreed)
+
+    def _agreed(self, checkpoint: Checkpoint) -> None:
+        if not self._own.agreed(checkpoint):
+            self._differs(checkpoint)
+        elif (
+            self._own.confirmed == checkpoint
+        ):  # what follows is of our own computing, and what it begins from is right
+            self._computed_by = self._state.directory_id
 
     def _report_of(self, checkpoints: tuple[Checkpoint, ...], *, agreed: bool) -> ChainReport:
         return ChainReport(
             cluster_id=ClusterId(self._state.cluster_id),
             directory_id=self._state.directory_id,
+            computed_by=self._computed_by,
             agreed=agreed,
             checkpoints=checkpoints,
         )

@@ -5,8 +5,11 @@ Never:  how a chain is computed (raft_actors/application/host.py).
 
 Every application hashes each entry *and its results* into a chain. Members report the chain at every multiple of 1,024
 to the leader. *Agreed* is what a majority of the voters reported equally at one index. Only members that differ from an
-agreed value fail: an early minority may be the right side. While reports differ and none is agreed, the leader refuses
-proposals and reads, and goes on replicating, so that a member that lags can come and decide.
+agreed value fail: an early minority may be the right side. A state that came with a snapshot was computed by whoever
+took it, so until the next agreed point it is reported under that directory too, and one directory counts once: else
+one wrong member and those that went on from its snapshot would outvote the right ones (contracts 8 a). While reports
+differ and none is agreed, the leader refuses proposals and reads, and goes on replicating, so that a member that lags
+can come and decide.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ class ChainReport:
 
     cluster_id: ClusterId
     directory_id: DirectoryId
+    """Who reports."""
+    computed_by: DirectoryId
+    """Who computed it: the reporter, or who took the snapshot that it went on from."""
     agreed: bool
     checkpoints: tuple[Checkpoint, ...]
 
@@ -45,7 +51,8 @@ class OwnChains:
     def __init__(self) -> None:
         self._computed: dict[LogIndex, bytes] = {}
         self._agreed: dict[LogIndex, bytes] = {}
-        self._confirmed: Checkpoint | None = None
+        self.confirmed: Checkpoint | None = None
+        """The newest of ours that was agreed."""
 
     def open(self) -> tuple[Checkpoint, ...]:
         """To be reported, again and again until agreed, oldest first."""
@@ -66,15 +73,15 @@ class OwnChains:
         _forget_oldest(self._agreed)
         own = self._computed.pop(checkpoint.index, None)
         if own == checkpoint.chain:
-            self._confirmed = checkpoint
+            self.confirmed = checkpoint
         for index in [index for index in self._computed if index < checkpoint.index]:
             del self._computed[index]  # equal here means equal before: it is a chain
         return own is None or own == checkpoint.chain
 
     def reopen(self) -> None:
         """Another leader may not know what was agreed last: report it anew, or that leader doubts for ever."""
-        if self._confirmed is not None:
-            self._computed.setdefault(self._confirmed.index, self._confirmed.chain)
+        if self.confirmed is not None:
+            self._computed.setdefault(self.confirmed.index, self.confirmed.chain)
 
 
 @dataclass(slots=True)
@@ -83,17 +90,26 @@ class ChainComparison:
 
     agreed: Checkpoint | None = None
     """The newest."""
-    _reports: dict[LogIndex, dict[DirectoryId, bytes]] = field(default_factory=dict)
+    _reports: dict[LogIndex, dict[DirectoryId, tuple[bytes, DirectoryId]]] = field(default_factory=dict)
+    """By index and reporter: the chain, and who computed it."""
 
-    def report(self, directory: DirectoryId, checkpoint: Checkpoint, voters: Collection[DirectoryId]) -> bool:
+    def report(
+        self,
+        directory: DirectoryId,
+        checkpoint: Checkpoint,
+        voters: Collection[DirectoryId],
+        *,
+        computed_by: DirectoryId,
+    ) -> bool:
         """Take one member's chain. True: it made a majority of the voters agree on it (once per index)."""
         known = self.agreed is not None and checkpoint.index <= self.agreed.index
         if known or directory not in voters:
             return False
         at_index = self._reports.setdefault(checkpoint.index, {})
-        at_index[directory] = checkpoint.chain
-        equal = sum(1 for voter in voters if at_index.get(voter) == checkpoint.chain)
-        if equal >= majority(len(voters)):
+        at_index[directory] = checkpoint.chain, computed_by
+        reported = [at_index[voter] for voter in voters if voter in at_index]
+        computations = {by for chain, by in reported if chain == checkpoint.chain}
+        if len(computations) >= majority(len(voters)):
             self.agreed = checkpoint
             for index in [index for index in self._reports if index <= checkpoint.index]:
                 del self._reports[index]
@@ -104,7 +120,7 @@ class ChainComparison:
     @property
     def in_doubt(self) -> bool:
         """Reports differ at some index and none of them is agreed."""
-        return any(len(set(at_index.values())) > 1 for at_index in self._reports.values())
+        return any(len({chain for chain, _ in at_index.values()}) > 1 for at_index in self._reports.values())
 
 
 def _forget_oldest(by_index: dict[LogIndex, T]) -> None:

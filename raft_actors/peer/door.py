@@ -17,7 +17,8 @@ from typing import Final, Protocol
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
-from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
+from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, decode_slice, encode_frame
+from raft_actors.application.slices import Slice
 from raft_actors.peer.links import ApplicationLink, Done
 from raft_actors.process import same_user
 
@@ -44,6 +45,14 @@ class Host(Protocol):
 
     def application_reads(self, link: ApplicationLink, number: int) -> None:
         """Ends in `link.read_answered(number, ...)`."""
+        ...
+
+    def slice_arrived(self, job: int, slice_: Slice, data: memoryview) -> None:
+        """The next bytes of the application's state."""
+        ...
+
+    def slice_refused(self, refused: exchange.SliceRefused) -> None:
+        """There will be none."""
         ...
 
     def application_gone(self, link: ApplicationLink) -> None:
@@ -117,7 +126,7 @@ class ApplicationConnection:
 
     # -- ApplicationLink: in the apply command daemon -----------------------------------------------------------------
 
-    def attached(self, answer: exchange.Attached) -> None:
+    def attached(self, answer: exchange.Attached | exchange.Restore) -> None:
         """Tell the application where it goes on."""
         self._write(Kind.ATTACH_ANSWER, 0, exchange.ATTACH_ANSWER.encode(answer))
 
@@ -137,6 +146,10 @@ class ApplicationConnection:
     def term_lost(self, news: exchange.TermLost) -> None:
         """Tell the application."""
         self._write(Kind.TERM_LOST, 0, exchange.TERM_LOST.encode(news))
+
+    def ask_slice(self, asked: exchange.AskSlice) -> None:
+        """Ask for the next bytes of its state."""
+        self._write(Kind.ASK_SLICE, 0, exchange.ASK_SLICE.encode(asked))
 
     def proposal_answered(self, number: int, answer: exchange.ProposeAnswer | None) -> None:
         """Answer a proposal; None: nobody knows."""
@@ -204,5 +217,9 @@ class ApplicationConnection:
                 self._host.application_proposes(exchange.PROPOSE.decode(frame.payload).data, self, frame.number)
             case Kind.READ:
                 self._host.application_reads(self, frame.number)
+            case Kind.SLICE:
+                self._host.slice_arrived(frame.number, *decode_slice(frame.payload))
+            case Kind.SLICE_REFUSED:
+                self._host.slice_refused(exchange.SLICE_REFUSED.decode(frame.payload))
             case _:
                 raise Malformed(f"an application does not send {frame.kind.name}")

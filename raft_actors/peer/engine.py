@@ -2,7 +2,7 @@
 
 Here:   the core, its outbox, the call window, the election timer, the application feed and the chains, joined; what
         each effect becomes. Driven by one thread at a time (the owner), told the time by a `Clock`.
-Never:  a thread, a file, Ray. `Ports` is the world; each of its methods only takes note and returns.
+Never:  a thread, a file, Ray. `Ports` is the world (ports.py).
 
 The simulator and the tests pump this class by hand; peer.py pumps it with daemons. They run the same code.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from raft_actors.application import exchange
-from raft_actors.application.exchange import ApplyAnswer, Attach, Attached, ClusterId, Stopped, TermLost
+from raft_actors.application.exchange import ApplyAnswer, Attach, Attached, ClusterId, Restore, Stopped, TermLost
 from raft_actors.config import RaftConfig
 from raft_actors.core import State, step
 from raft_actors.core.effects import (
@@ -43,30 +43,31 @@ from raft_actors.core.events import (
     Durable,
     ElectionTimedOut,
     Event,
-    HelloReceived,
     Proposed,
     ReadAbandoned,
     ReadRequested,
     ReplyReceived,
     RequestFailed,
-    RequestReceived,
+    SnapshotStored,
     StepDownRequested,
 )
 from raft_actors.core.invariants import check_state
 from raft_actors.core.messages import Envelope
 from raft_actors.core.outbox import Outbox, Outgoing
-from raft_actors.core.types import DirectoryId, MemberId, RequestId, Role, RpcId, WriteSeq
+from raft_actors.core.types import LogIndex, MemberId, Role, RpcId, WriteSeq
 from raft_actors.peer.chain_watch import ChainWatch
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.election_timer import ElectionTimer
-from raft_actors.peer.feed import ApplicationFeed, ApplyCall
+from raft_actors.peer.feed import ApplicationFeed
+from raft_actors.peer.filing import Filed
+from raft_actors.peer.incarnations import Incarnations
+from raft_actors.peer.ports import Ports
+from raft_actors.peer.snapshots import NotSaved, SnapshotDesk
 from raft_actors.peer.window import CallWindow, kind_of
 
 PENDING_CALLS_MAX = 64
 """Calls that Ray may hold for one target, per kind (also `max_pending_calls` of the actor handles)."""
-DIRECTORIES_REMEMBERED = 16
-"""Of one place; a disk is replaced by hand, and the messages of one replaced long ago are gone too."""
 STATE_CHECK_INTERVAL_MS = 1000
 """How often the whole state is checked, beside the constant-time check after every step."""
 STATE_CHECK_ENTRIES = 1024
@@ -77,54 +78,25 @@ HOLD_OFF_TIMEOUTS = 3
 """Longest election timeouts that a peer waits before campaigning after it stepped down for want of an application."""
 
 
-class Ports(Protocol):
-    """The world as one peer sees it. Nothing here blocks, raises or calls back into the engine."""
-
-    def write(self, persist: Persist) -> None:
-        """Bring it to the disk; later: `handle(Durable(seq))`."""
-
-    def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
-        """Make the call; later, once: `call_ended(rpc_id, ...)`."""
-
-    def answer(self, request_id: RequestId, envelope: Envelope | None) -> None:
-        """Answer a received request; None: there will be no answer."""
-
-    def apply(self, call: ApplyCall) -> None:
-        """Call the application; later, once: `applied(call_id, ...)`."""
-
-    def term_lost(self, news: TermLost) -> None:
-        """Tell the application."""
-
-    def report_chains(self, to: MemberId, report: ChainReport) -> None:
-        """Call a peer; whether it arrives does not matter."""
-
-    def proposal_ended(self, proposal_id: int, answer: exchange.ProposeAnswer) -> None:
-        """Whoever proposed waits for this."""
-
-    def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
-        """Whoever reads waits for this."""
-
-    def timers_changed(self) -> None:
-        """The election deadline came nearer, or the role is another one: the timer daemons look again."""
-
-    def note(self, kind: str, details: dict[str, object]) -> None:
-        """Something worth a line in the log and a row in the run's events."""
-
-    def failed(self, why: str) -> None:
-        """This member must stop."""
-
-
 class Engine:
     """A running peer, pumped by its owner."""
 
     def __init__(
-        self, *, state: State, genesis: Genesis, config: RaftConfig, clock: Clock, dice: random.Random, ports: Ports
+        self,
+        *,
+        state: State,
+        genesis: Genesis,
+        config: RaftConfig,
+        clock: Clock,
+        dice: random.Random,
+        ports: Ports,
+        log_bytes: int = 0,
     ) -> None:
         self.state = state
         self.genesis = genesis
         self.dropped: Counter[str] = Counter()
         """Messages from outside that were not obeyed, by reason."""
-        self.log_bytes = 0
+        self.log_bytes = log_bytes
         """Size of the log files, as the disk said last."""
         self._config = config
         self._clock = clock
@@ -139,14 +111,18 @@ class Engine:
         now_ms = clock.now_ms()
         self.feed = ApplicationFeed(now_ms=now_ms, bytes_max=config.apply_bytes_max)
         self.chains = ChainWatch(state, ports)
-        self._starts: dict[MemberId, dict[DirectoryId, int]] = {}
-        """Highest start counter met of each directory that ever spoke from a member's place."""
+        self.snapshots = SnapshotDesk(state, config, ports, provenance=self.chains.provenance, log_bytes=log_bytes)
+        self._incarnations = Incarnations(genesis.cluster_id)
         self._led_term = 0
         self._internal: deque[Event] = deque()
         self._checked_ms = now_ms
         self._reported_ms = now_ms
         self.election_timer.restart(state.timer_generation, now_ms, soon=False)
         ports.timers_changed()
+
+    def now_ms(self) -> int:
+        """By the clock that it was given."""
+        return self._clock.now_ms()
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
@@ -160,6 +136,7 @@ class Engine:
                 self._perform(effect)
             if isinstance(following, Durable):
                 self._leave(self._outbox.durable(following.seq))
+                self.snapshots.durable()
         if self.state.role is Role.LEADER:  # clients wait for it; a follower's application is fed with the next tick
             self._pump_application()
 
@@ -176,6 +153,25 @@ class Engine:
         """The disk has finished everything up to write `seq`."""
         self.log_bytes = log_bytes
         self.handle(Durable(now_ms=self._clock.now_ms(), seq=seq))
+
+    def compacted(self, log_bytes: int) -> None:
+        """The disk has forgotten what a snapshot covers."""
+        self.snapshots.compacted(self.log_bytes - log_bytes)
+        self.log_bytes = log_bytes
+
+    def filed(self, filed: Filed) -> None:
+        """The snapshot daemon has done what it was ordered to."""
+        now_ms = self._clock.now_ms()
+        stored = self.snapshots.filed(filed, self.log_bytes, now_ms)
+        if stored is not None:
+            self.handle(SnapshotStored(now_ms=now_ms, snapshot=stored))
+
+    def save_snapshot(self, number: int) -> None:
+        """Someone wants a snapshot of what is applied now. Ends in `save_ended`, now or later."""
+        if self.feed.epoch is None:
+            self._ports.save_ended(number, NotSaved(why="this member's application is away; ask again"))
+        else:
+            self.snapshots.want(number, self.feed.applied_index)
 
     def abandon_read(self, read_id: int) -> None:
         """Whoever asked no longer waits."""
@@ -226,32 +222,50 @@ class Engine:
             self._reported_ms = now_ms
             self.chains.report()
         self._pump_application()
+        may_take = self.feed.epoch is not None and not self.chains.in_doubt
+        self.snapshots.look(
+            now_ms, applied_index=self.feed.applied_index if may_take else None, log_bytes=self.log_bytes
+        )
 
     # -- the application ----------------------------------------------------------------------------------------------
 
-    def attach(self, request: Attach) -> Attached:
-        """The application is there, under a new epoch. It goes on where it is, unless its state is of another group.
+    def attach(self, request: Attach) -> Attached | Restore:
+        """The application is there, under a new epoch.
 
-        Its entries follow with the next tick, behind this answer.
+        It goes on where it is, and its entries follow with the next tick, behind this answer. Where the log does not
+        reach back to its state, or it has none and there is a snapshot, it has to go on from that, and attach again.
         """
+        self.application_gone()
         known = request.cluster_id == self.genesis.cluster_id
-        applied_index = request.applied_index if known else type(request.applied_index)(0)
+        applied_index = request.applied_index if known else LogIndex(0)
+        snapshot, cluster_id = self.state.snapshot, ClusterId(self.genesis.cluster_id)
+        if snapshot is not None and (applied_index == 0 or applied_index < self.state.log.base.index):
+            return Restore(
+                cluster_id=cluster_id,
+                settings=self.genesis.settings,
+                term=snapshot.last.term,
+                index=snapshot.last.index,
+            )
         self.feed.attach(request.epoch, applied_index)
         if known:
+            self.chains.attached(request.provenance)
             self.chains.computed(request.checkpoints)
         self._ports.note("application", {"attached_at": applied_index})
         return Attached(
-            cluster_id=ClusterId(self.genesis.cluster_id),
+            cluster_id=cluster_id,
             settings=self.genesis.settings,
-            first_index=type(request.applied_index)(applied_index + 1),
+            first_index=LogIndex(applied_index + 1),
             directory_id=self.state.directory_id,
             start_count=self.state.incarnation.start_count,
         )
 
     def application_gone(self) -> None:
         """Its link is gone; it will attach again under another epoch."""
-        self.feed.detach(self._clock.now_ms())
-        self._ports.note("application", {"attached_at": None})
+        now_ms = self._clock.now_ms()
+        self.snapshots.application_changed(now_ms)
+        if self.feed.epoch is not None:
+            self.feed.detach(now_ms)
+            self._ports.note("application", {"attached_at": None})
 
     def chains_reported(self, report: ChainReport) -> None:
         """Another peer compares state chains."""
@@ -274,6 +288,9 @@ class Engine:
         self._pump_application()
 
     def _pump_application(self) -> None:
+        if self.feed.epoch is not None and self.feed.next_index <= self.state.log.base.index:
+            self.application_gone()  # the log does not reach back to it any more (contracts 10 b)
+            self._ports.cut_application()
         while (call := self.feed.next_call(self.state.log, self.state.commit_index, self._clock.now_ms())) is not None:
             self._ports.apply(call)
 
@@ -297,10 +314,14 @@ class Engine:
                 self._ports.timers_changed()
             case RoleChanged():
                 self._role_changed(effect)
-            case FetchSnapshot(source=source, snapshot=snapshot):
-                self._ports.note("snapshot_offered", {"source": source, "index": snapshot.last.index})
-            case Compact() | StateReplaced():
-                raise AssertionError(f"{effect}, and nobody stored a snapshot")
+            case FetchSnapshot():
+                now_ms = self._clock.now_ms()
+                if (stored := self.snapshots.offered(effect, now_ms)) is not None:
+                    self._internal.append(SnapshotStored(now_ms=now_ms, snapshot=stored))
+            case Compact(to=to):
+                self._ports.compact(to)
+            case StateReplaced(snapshot=snapshot):
+                self._ports.note("state_replaced", {"index": snapshot.last.index})
             case CommitAdvanced():
                 pass  # handle() pumps the application after every event
             case ConfigurationChanged(index=index):
@@ -354,27 +375,11 @@ class Engine:
         self._ports.timers_changed()
 
     def _note_incarnation(self, event: Event) -> None:
-        """A process that is new at its place, by its start counter or by a directory never met there, frees the slots
-        of calls to the one before. A late message of an earlier one frees nothing, even of a directory that is gone.
-        """
-        match event:
-            case RequestReceived(envelope=envelope) | ReplyReceived(envelope=envelope):
-                sender, incarnation, cluster_id = envelope.sender, envelope.incarnation, envelope.cluster_id
-            case HelloReceived(sender=sender, incarnation=incarnation, cluster_id=cluster_id):
-                pass
-            case _:
-                return
-        if cluster_id != self.genesis.cluster_id:
-            return
-        starts = self._starts.setdefault(sender, {})
-        if starts.get(incarnation.directory_id, 0) < incarnation.start_count:
-            is_first = not starts
-            starts[incarnation.directory_id] = incarnation.start_count
-            if len(starts) > DIRECTORIES_REMEMBERED:
-                del starts[next(iter(starts))]
-            if not is_first:
-                for rpc_id in self.window.target_restarted(sender):
-                    self._internal.append(RequestFailed(now_ms=event.now_ms, rpc_id=rpc_id, to=sender))
+        """Calls to a process that has a successor are gone."""
+        restarted = self._incarnations.met(event)
+        if restarted is not None:
+            for rpc_id in self.window.target_restarted(restarted):
+                self._internal.append(RequestFailed(now_ms=self._clock.now_ms(), rpc_id=rpc_id, to=restarted))
 
 
 def _refusal(reason: ProposalRefusal, leader: MemberId | None) -> exchange.ProposeAnswer:

@@ -71,6 +71,11 @@ class ApplicationFeed:
         """The attachment in force."""
         return self._epoch
 
+    @property
+    def next_index(self) -> LogIndex:
+        """The entry that goes out next."""
+        return self._next_index
+
     def absent_ms(self, now_ms: int) -> int:
         """For how long there has been no application, or one that does not answer; 0 when all is well."""
         if self._absent_since_ms is not None:
@@ -96,7 +101,6 @@ class ApplicationFeed:
         """The next entries to apply, or None when there are none or enough is under way."""
         if self._epoch is None or len(self._under_way) >= CALLS_MAX or self._next_index > commit_index:
             return None
-        assert self._next_index > log.base.index, f"entry {self._next_index} was compacted under the application"
         entries = log.read(self._next_index, commit_index, bytes_max=self._bytes_max, entries_max=CALL_ENTRIES_MAX)
         call = self._call(tuple(_committed(entry) for entry in entries), self._epoch, now_ms)
         self._next_index = LogIndex(self._next_index + len(entries))

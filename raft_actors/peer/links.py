@@ -7,6 +7,7 @@ Never:  Ray (transport.py), sockets (door.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol, TypeAlias
 
 from raft_actors.application import exchange
@@ -16,11 +17,28 @@ Done: TypeAlias = Callable[[bytes | None], None]
 """Called once, in any thread, with the answer's bytes, or None when there is none. Must only take note."""
 
 
+class Lost(Enum):
+    """Why a slice of a snapshot did not come."""
+
+    LOST = "lost"
+    """Its bytes, or the call: it may be asked for again."""
+    GONE = "gone"
+    """The snapshot is not there any more."""
+
+
+Fetched: TypeAlias = tuple[bytes, memoryview] | Lost
+"""A slice (slices.SLICE, encoded) and its bytes; or nothing."""
+
+
 class Transport(Protocol):
     """Calls to other peers."""
 
     def call(self, to: MemberId, method: str, data: bytes, done: Done) -> None:
         """Begin the call and return at once. `done` is called when it ends, which may be never before `close`."""
+        ...
+
+    def fetch(self, to: MemberId, request: bytes, done: Callable[[Fetched], None]) -> None:
+        """Ask for a slice of a peer's snapshot (slices.SLICE_REQUEST). As `call`: `done` at its end, in any thread."""
         ...
 
     def close(self) -> None:
@@ -31,8 +49,8 @@ class Transport(Protocol):
 class ApplicationLink(Protocol):
     """One attachment of the application. All of it is called by the apply command daemon, and none of it waits."""
 
-    def attached(self, answer: exchange.Attached) -> None:
-        """The attachment is in force; comes before everything else."""
+    def attached(self, answer: exchange.Attached | exchange.Restore) -> None:
+        """The attachment is in force, and this comes before everything else; or it is not, and why not."""
         ...
 
     def apply(self, request: exchange.Apply, done: Done) -> None:
@@ -41,6 +59,10 @@ class ApplicationLink(Protocol):
 
     def term_lost(self, news: exchange.TermLost) -> None:
         """The peer no longer leads."""
+        ...
+
+    def ask_slice(self, asked: exchange.AskSlice) -> None:
+        """Ask for the next bytes of the application's state."""
         ...
 
     def proposal_answered(self, number: int, answer: exchange.ProposeAnswer | None) -> None:

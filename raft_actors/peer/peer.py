@@ -22,6 +22,7 @@ import time
 from typing import Any, Final
 
 from raft_actors.application import exchange
+from raft_actors.application.slices import Slice
 from raft_actors.codec import CodecError, decode_genesis
 from raft_actors.core import State
 from raft_actors.core.entries import Genesis
@@ -39,8 +40,8 @@ from raft_actors.errors import (
 )
 from raft_actors.peer.clock import Clock, MonotonicClock
 from raft_actors.peer.journal import EventJournal
-from raft_actors.peer.links import ApplicationLink
 from raft_actors.peer.runtime import Runtime
+from raft_actors.peer.snapshots import NotSaved, SaveAnswer
 from raft_actors.peer.standing import PeerState, Standing, status_of_running
 from raft_actors.peer.surroundings import PeerOptions, Surroundings
 from raft_actors.storage.interface import Storage
@@ -122,6 +123,8 @@ class Peer:
             self._standing.genesis = storage.recovered.genesis
             if storage.recovered.torn_bytes:
                 self.journal.note("torn_tail", {"bytes": storage.recovered.torn_bytes})
+            for damaged in storage.recovered.damaged_snapshots:
+                self.journal.note("snapshot_damaged", {"why": damaged}, level=logging.WARNING)
             if self._standing.genesis is None:
                 self._enter(PeerState.UNINITIALISED)
             else:
@@ -303,38 +306,17 @@ class Peer:
         if runtime is not None:
             runtime.chains_reported(data)
 
-    # -- requests of the application ----------------------------------------------------------------------------------
+    # -- people, and the application (beside.py) ----------------------------------------------------------------------
 
-    def application_attaches(self, request: exchange.Attach, link: ApplicationLink) -> exchange.NotReady | None:
-        """The co-located application attaches (door.Host)."""
-        runtime = self._runtime
-        if runtime is None:
-            with self._lock:
-                return exchange.NotReady(why=self._standing.why_not_running())
-        runtime.attach(request, link)
-        return None
+    @property
+    def runtime(self) -> Runtime | None:
+        """What runs, if anything does; it may be about to end."""
+        return self._runtime
 
-    def application_proposes(self, data: bytes, link: ApplicationLink, number: int) -> None:
-        """The co-located application proposes one entry (door.Host)."""
-        runtime = self._runtime
-        if runtime is not None:
-            runtime.begin_propose(data, link, number)
-        else:
-            link.close()  # it is not attached, and would wait for an answer that nobody gives
-
-    def application_reads(self, link: ApplicationLink, number: int) -> None:
-        """The co-located application reads (door.Host)."""
-        runtime = self._runtime
-        if runtime is not None:
-            runtime.begin_read(link, number, ASK_TIMEOUT_MS)
-        else:
-            link.close()
-
-    def application_gone(self, link: ApplicationLink) -> None:
-        """The co-located application is gone (door.Host)."""
-        runtime = self._runtime
-        if runtime is not None:
-            runtime.application_gone(link)
+    def why_not_running(self) -> str:
+        """For the application, which asks again."""
+        with self._lock:
+            return self._standing.why_not_running()
 
     def propose(self, data: bytes, timeout_ms: int = ASK_TIMEOUT_MS) -> exchange.ProposeAnswer | None:
         """Put one entry into the log (Ruaft's `start`). None: nobody knows."""
@@ -349,6 +331,16 @@ class Peer:
         """Verify authority (dissertation §6.4). None: not confirmed in time."""
         runtime = self._runtime
         return exchange.NotLeader(leader=None) if runtime is None else runtime.read(timeout_ms)
+
+    def save_snapshot(self, timeout_ms: int) -> SaveAnswer | None:
+        """Have a snapshot of what is applied now (Ruaft's `save_snapshot`). None: not there in time."""
+        runtime = self._runtime
+        return NotSaved(why="this peer does not run") if runtime is None else runtime.save_snapshot(timeout_ms)
+
+    def read_snapshot(self, data: bytes) -> tuple[Slice, bytes] | None:
+        """A slice of a snapshot, for another peer or the application. None: there is no such snapshot."""
+        runtime = self._runtime
+        return None if runtime is None else runtime.read_snapshot(data)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 

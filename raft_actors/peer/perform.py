@@ -9,20 +9,25 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
+from raft_actors.application.slices import SLICE, SLICE_REQUEST, SliceRequest
 from raft_actors.codec import CodecError
-from raft_actors.core.effects import Persist
+from raft_actors.core.effects import Compact, Persist
 from raft_actors.core.messages import AppendEntries, Envelope, InstallSnapshot, Message, PreVote, RequestVote
-from raft_actors.core.types import MemberId, RequestId, RpcId
+from raft_actors.core.types import LogIndex, MemberId, RequestId, RpcId
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
+from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.filing import FilingOrder
 from raft_actors.peer.inbox import Inbox
 from raft_actors.peer.lane import Lane
-from raft_actors.peer.links import ApplicationLink, Transport
+from raft_actors.peer.links import ApplicationLink, Fetched, Lost, Transport
+from raft_actors.peer.snapshots import SaveAnswer
 from raft_actors.peer.waiting import Waiting
 
 Note: TypeAlias = Callable[[str, dict[str, object]], None]
@@ -46,8 +51,10 @@ class Queues:
 
     def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
         self.inbox = Inbox(lambda failure: on_failure(OWNER, failure))
-        self.writes: queue.SimpleQueue[Persist] = queue.SimpleQueue()
+        self.writes: queue.SimpleQueue[Persist | Compact] = queue.SimpleQueue()
         """For the disk daemon."""
+        self.files: queue.SimpleQueue[FilingOrder] = queue.SimpleQueue()
+        """For the snapshot daemon."""
         self.calls = Lane("sync log entries", self.inbox, on_failure)
         """For sync log entries: to other peers."""
         self.applies = Lane("apply command", self.inbox, on_failure)
@@ -82,6 +89,9 @@ class Perform:
             self._story(f"write {persist.seq}: {', '.join(type(record).__name__ for record in persist.records)}")
         self._queues.writes.put(persist)
 
+    def compact(self, to: LogIndex) -> None:
+        self._queues.writes.put(Compact(to=to))
+
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
         if self._story is not None:
             self._story(f"call {rpc_id} to member {envelope.to}: {_told(envelope.message)}")
@@ -115,6 +125,11 @@ class Perform:
         size_bytes = sum(len(entry.data) for entry in call.request.entries)
         queues.applies.put(lambda: link.apply(call.request, ended), direct=size_bytes <= DIRECT_BYTES_MAX)
 
+    def cut_application(self) -> None:
+        link, self._queues.application = self._queues.application, None
+        if link is not None:
+            link.close()
+
     def term_lost(self, news: exchange.TermLost) -> None:
         link = self._queues.application
         if link is not None:
@@ -123,6 +138,25 @@ class Perform:
     def report_chains(self, to: MemberId, report: ChainReport) -> None:
         data, transport = CHAIN_REPORT.encode(report), self._transport
         self._queues.calls.put(lambda: transport.call(to, "report_chains", data, _ignore))
+
+    def ask_application(self, asked: exchange.AskSlice) -> None:
+        link = self._queues.application
+        if link is not None:
+            self._queues.applies.put(lambda: link.ask_slice(asked))
+
+    def ask_peer(self, to: MemberId, job: int, request: SliceRequest) -> None:
+        queues, transport, data = self._queues, self._transport, SLICE_REQUEST.encode(request)
+
+        def ended(fetched: Fetched) -> None:
+            queues.inbox.put(partial(_fetched, job, fetched))
+
+        queues.calls.put(lambda: transport.fetch(to, data, ended))
+
+    def file(self, order: FilingOrder) -> None:
+        self._queues.files.put(order)
+
+    def save_ended(self, number: int, answer: SaveAnswer) -> None:
+        self._queues.waiting.resolve(number, answer)
 
     def proposal_ended(self, proposal_id: int, answer: exchange.ProposeAnswer) -> None:
         self._queues.waiting.resolve(proposal_id, answer)
@@ -168,6 +202,21 @@ def _decoded_apply_answer(data: bytes | None) -> exchange.ApplyAnswer | None:
         return exchange.APPLY_ANSWER.decode(data)
     except Malformed:
         return None
+
+
+def _fetched(job: int, fetched: Fetched, engine: Engine) -> None:
+    """A slice of another peer's snapshot, or none. What is no slice counts as lost."""
+    snapshots, now_ms = engine.snapshots, engine.now_ms()
+    try:
+        if fetched is Lost.GONE:
+            snapshots.slice_refused(job, "the snapshot is gone, a newer one is offered", now_ms)
+        elif fetched is Lost.LOST:
+            snapshots.slice_lost(job, now_ms)
+        else:
+            snapshots.slice_arrived(job, SLICE.decode(fetched[0]), fetched[1], now_ms)
+    except Malformed:
+        engine.dropped["malformed"] += 1
+        snapshots.slice_lost(job, now_ms)
 
 
 def _ignore(data: bytes | None) -> None:

@@ -1,17 +1,16 @@
 """The daemons of a running peer, by name, around its engine.
 
-Here:   threads: the owner, the disk, the election timer, heartbeats, sync log entries, apply command, verify authority;
-        what each waits for; how they end.
+Here:   threads: the owner, the disk, snapshot, the election timer, heartbeats, sync log entries, apply command, verify
+        authority; what each waits for; how they end.
 Never:  decisions (engine.py and core), bring-up and states (peer.py), Ray (transport.py, actor.py).
 
 Data flows one way: handler threads, timers, the disk and ended calls put jobs into the inbox; whoever has the turn
-there is the owner and steps the engine (inbox.py); the engine's ports fill the queues of the disk, of sync log entries
-and of apply command, whose daemons do what takes time: encode, write, call. Nothing waits without a deadline.
+there is the owner and steps the engine (inbox.py); the engine's ports fill the queues of the disk, of snapshot, of sync
+log entries and of apply command, whose daemons do what takes time: encode, write, call. Nothing waits for ever.
 """
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
 import time
@@ -22,22 +21,25 @@ from functools import partial
 
 from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
+from raft_actors.application.slices import INLINE_BYTES_MAX, SLICE_REQUEST, Slice
 from raft_actors.codec import CodecError
 from raft_actors.config import RaftConfig
 from raft_actors.core import State
-from raft_actors.core.effects import Persist, Record
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import RequestId, Role, WriteSeq
+from raft_actors.core.types import RequestId, Role
 from raft_actors.envelopes import decode_envelope, encode_envelope
-from raft_actors.errors import DaemonFailed
+from raft_actors.errors import DaemonFailed, SnapshotDamaged, StorageFailed
 from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.daemon import Daemon
+from raft_actors.peer.disk import Disk
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.links import ApplicationLink, Transport
 from raft_actors.peer.perform import OWNER, Note, Perform, Queues
+from raft_actors.peer.shelf import SnapshotShelf
+from raft_actors.peer.snapshots import SaveAnswer
 from raft_actors.peer.waiting import resolve, result
 from raft_actors.storage.interface import Storage
 
@@ -79,19 +81,29 @@ class Runtime:
     ) -> None:
         self._config = config
         self._clock = clock
-        self._storage = storage
         self._transport = transport
         self._failed = failed
         self._queues = Queues(self._daemon_died)
         self._stall_ms_max = 0.0
         self._stall_since_s = self._looked_s = self._ticked_s = time.monotonic()
         ports = Perform(self._queues, transport, note, lambda why: failed(why, None), story)
-        self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=ports)
-        self.engine.log_bytes = storage.log_bytes
+        self.engine = Engine(
+            state=state,
+            genesis=genesis,
+            config=config,
+            clock=clock,
+            dice=dice,
+            ports=ports,
+            log_bytes=storage.log_bytes,
+        )
+        self._cluster_id = genesis.cluster_id
+        self._shelf = SnapshotShelf(storage.open_snapshot, clock)
         self._queues.inbox.begin(self.engine)
+        disk = Disk(storage, self._queues, self._shelf)
         self._daemons = [
             Daemon(OWNER, self._own, self._daemon_died),
-            Daemon("disk", self._write, self._daemon_died),
+            Daemon("disk", disk.write, self._daemon_died),
+            Daemon("snapshot", disk.file, self._daemon_died),
             Daemon("election timer", self._watch_election_timer, self._daemon_died),
             Daemon("heartbeats", self._beat, self._daemon_died),
             Daemon(self._queues.calls.name, self._queues.calls.run, self._daemon_died),
@@ -125,6 +137,7 @@ class Runtime:
                 daemon.stop(max(0.05, deadline_s - time.monotonic()))
             except DaemonFailed as failure:
                 failures.append(failure)
+        self._shelf.close()
         self._queues.waiting.end_all()
         self._transport.close()
         return failures
@@ -176,11 +189,12 @@ class Runtime:
         """The application attaches: `link.attached` follows, then its entries. Whoever was attached is cut off."""
 
         def job(engine: Engine) -> None:
-            before, self._queues.application = self._queues.application, link
+            before = self._queues.application
             if before is not None and before is not link:
                 before.close()
-            attached = engine.attach(request)
-            self._queues.applies.put(lambda: link.attached(attached))
+            answer = engine.attach(request)
+            self._queues.application = link if isinstance(answer, exchange.Attached) else None
+            self._queues.applies.put(lambda: link.attached(answer))
 
         self._queues.inbox.put(job)
 
@@ -211,6 +225,47 @@ class Runtime:
             lambda ended: self._queues.applies.put(lambda: link.read_answered(number, ended.result()), direct=True)
         )
         self._queues.inbox.put_and_work(lambda engine: engine.read(read_id))
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def slice_arrived(self, job: int, slice_: Slice, data: memoryview) -> None:
+        """The next bytes of the application's state."""
+        self._queues.inbox.put(lambda engine: engine.snapshots.slice_arrived(job, slice_, data, engine.now_ms()))
+
+    def slice_lost(self, job: int) -> None:
+        """They were in the object store, and are not any more."""
+        self._queues.inbox.put(lambda engine: engine.snapshots.slice_lost(job, engine.now_ms()))
+
+    def slice_refused(self, refused: exchange.SliceRefused) -> None:
+        """The application cannot give them."""
+        self._queues.inbox.put(lambda engine: engine.snapshots.slice_refused(refused.job, refused.why, engine.now_ms()))
+
+    def save_snapshot(self, timeout_ms: int) -> SaveAnswer | None:
+        """Have a snapshot of what is applied now. None: it goes on, and was not there in time."""
+        number, future = self._queues.waiting.begin()
+        self._queues.inbox.put(lambda engine: engine.save_snapshot(number))
+        answer: SaveAnswer | None = self._queues.waiting.wait(number, future, timeout_ms)
+        return answer
+
+    def read_snapshot(self, data: bytes) -> tuple[Slice, bytes] | None:
+        """A slice of a snapshot of ours, for another peer or our application. None: there is no such snapshot.
+
+        A file that cannot be read any more ends the process: the start after it goes by the snapshot before (ADR 10).
+        """
+        try:
+            request = SLICE_REQUEST.decode(data)
+        except Malformed:
+            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            return None
+        if request.cluster_id != self._cluster_id:
+            self._queues.inbox.put(lambda engine: engine.dropped.update(["foreign_cluster"]))
+            return None
+        most = self._config.snapshot_slice_bytes_max if request.by_reference else INLINE_BYTES_MAX
+        try:
+            return self._shelf.read(request, max(1, min(request.bytes_max, most)))
+        except (SnapshotDamaged, OSError) as damage:
+            self._failed(str(damage), StorageFailed(str(damage)))
+            return None
 
     def ask(self, question: Callable[[Engine], object], timeout_ms: int) -> object | None:
         """The answer of the owner to a question about its engine; None: not in time."""
@@ -250,33 +305,6 @@ class Runtime:
             self._stall_since_s, self._stall_ms_max = now_s, 0.0
         self._stall_ms_max = max(self._stall_ms_max, stalled_s * 1000)
 
-    def _write(self, stop: threading.Event) -> None:
-        """Bring writes to the disk in order; what has gathered meanwhile makes one group with one sync."""
-        marked = True
-        while True:
-            writes = self._take_writes(0.05 if stop.is_set() or not marked else TICK_S * 5)
-            if writes:
-                records: list[Record] = [record for write in writes for record in write.records]
-                self._storage.write(records)
-                marked = False
-                self._queues.inbox.put_and_work(partial(_written, writes[-1].seq, self._storage.log_bytes))
-            elif not marked:
-                self._storage.mark_synced()
-                marked = True
-            if stop.is_set() and not writes:
-                return
-
-    def _take_writes(self, timeout_s: float) -> list[Persist]:
-        try:
-            writes = [self._queues.writes.get(timeout=timeout_s)]
-        except queue.Empty:
-            return []
-        while True:
-            try:
-                writes.append(self._queues.writes.get_nowait())
-            except queue.Empty:
-                return writes
-
     def _watch_election_timer(self, stop: threading.Event) -> None:
         """Wake the owner at the deadline. The owner looks again: what stood in the inbox before may have moved it."""
         told = None
@@ -309,10 +337,6 @@ class Runtime:
 
 def _handle(event: Event, engine: Engine) -> None:
     engine.handle(event)
-
-
-def _written(seq: WriteSeq, log_bytes: int, engine: Engine) -> None:
-    engine.written(seq, log_bytes)
 
 
 def _abandon(queues: Queues, read_id: int, engine: Engine) -> None:

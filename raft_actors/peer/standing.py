@@ -74,6 +74,7 @@ def status_of_running(runtime: Runtime) -> dict[str, Any]:
     Scalars read without the owner: each is right, together they may be a moment apart.
     """
     state, feed, gauges = runtime.engine.state, runtime.engine.feed, runtime.gauges()
+    snapshots = runtime.engine.snapshots
     return {
         "role": state.role.value,
         "term": state.current_term,
@@ -82,7 +83,9 @@ def status_of_running(runtime: Runtime) -> dict[str, Any]:
         "last_index": state.log.last.index,
         "last_applied": feed.applied_index,
         "log_bytes": runtime.engine.log_bytes,
-        "snapshot_index": 0,
+        "snapshot_index": 0 if state.snapshot is None else state.snapshot.last.index,
+        "snapshot": snapshots.progress(),
+        "snapshot_error": snapshots.error,
         "application": feed.epoch is not None,
         "stall_ms_max": round(gauges.stall_ms_max, 1),
         "calls_open": gauges.calls_open,

@@ -20,7 +20,7 @@ from ray.exceptions import ActorDiedError, RayError
 
 from raft_actors.core.types import MemberId
 from raft_actors.names import NAMESPACE, peer_name
-from raft_actors.peer.links import Done
+from raft_actors.peer.links import Done, Fetched, Lost
 
 LOOKUP_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between lookups of a name that is not there."""
@@ -42,6 +42,26 @@ def _ended(done: Done, on_error: Callable[[BaseException], None], future: Future
     else:
         answer = future.result()
         done(answer if type(answer) is bytes else None)
+
+
+def _slice_answered(done: Callable[[Fetched], None], future: Future[Any]) -> None:
+    """What `RaftPeer.read_snapshot` returned. The reference in it, if there is one, is followed in its turn."""
+    if future.exception() is not None:
+        done(Lost.LOST)
+        return
+    answer = future.result()
+    if answer is None:
+        done(Lost.GONE)
+        return
+    head, data = answer
+    if isinstance(data, bytes):
+        done((head, memoryview(data)))
+    else:
+        data[0].future().add_done_callback(partial(_reference_followed, done, head))
+
+
+def _reference_followed(done: Callable[[Fetched], None], head: bytes, future: Future[Any]) -> None:
+    done(Lost.LOST if future.exception() is not None else (head, memoryview(future.result())))
 
 
 class RayTransport:
@@ -74,6 +94,20 @@ class RayTransport:
             done(None)
             return
         watch(ref, done, partial(self._call_failed, to, handle))
+
+    def fetch(self, to: MemberId, request: bytes, done: Callable[[Fetched], None]) -> None:
+        """Ask for a slice of a peer's snapshot; its bytes come behind a reference, or within the answer."""
+        handle = self._handles.get(to)
+        if handle is None:
+            self._lost(to)
+            done(Lost.LOST)
+            return
+        try:
+            ref = handle.read_snapshot.remote(request)
+        except RayError:
+            done(Lost.LOST)
+            return
+        ref.future().add_done_callback(partial(_slice_answered, done))
 
     def close(self) -> None:
         """End the threads."""

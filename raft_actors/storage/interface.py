@@ -116,7 +116,7 @@ class Storage(Protocol):
         ...
 
     def open_snapshot(self, index: LogIndex) -> SnapshotSource:
-        """Read the snapshot of this index, in any thread. Raises `SnapshotDamaged`, also when it is gone.
+        """Read the snapshot of this index, in any thread. Raises `SnapshotDamaged`; when it is gone, `SnapshotGone`.
 
         And what opening a directory raises for a file that is not ours to read, or OSError from the disk.
         """

@@ -13,7 +13,7 @@ from raft_actors.codec import CHUNK_BYTES_MAX
 from raft_actors.core.effects import Append, Record, Reset, Truncate
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, Incarnation, LogIndex, MemberId
-from raft_actors.errors import DirectoryLocked, ForeignDirectory, SnapshotDamaged, SnapshotFailed, StorageFailed
+from raft_actors.errors import DirectoryLocked, ForeignDirectory, SnapshotFailed, SnapshotGone, StorageFailed
 from raft_actors.storage.image import ImpossibleRecord, LogImage, LogRecord
 from raft_actors.storage.interface import Recovered
 
@@ -141,9 +141,7 @@ class MemoryStorage:
         """As the protocol says."""
         snapshot = self.disk.snapshots.get(index)
         if snapshot is None:
-            raise SnapshotDamaged(
-                f"the snapshot of index {index} is gone; ask for the newest", file="", offset=0, why="gone"
-            )
+            raise SnapshotGone(f"the snapshot of index {index} is gone; a newer one is there", file="")
         return snapshot
 
     def compact(self, to: LogIndex) -> None:

@@ -33,7 +33,7 @@ from raft_actors.codec import (
 )
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
-from raft_actors.errors import SnapshotDamaged, SnapshotFailed
+from raft_actors.errors import SnapshotDamaged, SnapshotFailed, SnapshotGone
 from raft_actors.storage.directory import SNAPSHOT_SUFFIX, UNFINISHED_SUFFIX, DataDirectory
 from raft_actors.storage.files import CREATE_NEW, READ, read_all, write_all
 from raft_actors.storage.image import ImpossibleRecord
@@ -244,14 +244,14 @@ class SnapshotReader:
     def __init__(self, directory: DataDirectory, name: SnapshotName) -> None:
         """Open it and read its header.
 
-        Raises `SnapshotDamaged` (its absence too), `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
+        Raises `SnapshotGone`, `SnapshotDamaged`, `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
         """
         self._files = directory.files
         self._file = os.path.join(directory.path, name.file)
         try:
             self._descriptor = directory.open(name.file, READ)
         except FileNotFoundError as refusal:
-            raise self._damaged(0, "it is gone") from refusal
+            raise SnapshotGone(f"{self._file} is gone; a newer one is there", file=self._file) from refusal
         try:
             self._size = self._files.fstat(self._descriptor).size
             frame = self._read(0, 0, HEADER_BYTES_MAX)

@@ -182,7 +182,7 @@ class FileStorage:
         return self._writer
 
     def open_snapshot(self, index: LogIndex) -> SnapshotReader:
-        """Read a snapshot, in any thread. Raises `SnapshotDamaged`, also when it is gone, or OSError from the disk."""
+        """Read a snapshot, in any thread. Raises `SnapshotDamaged` (`SnapshotGone`), or OSError from the disk."""
         return SnapshotReader(self._directory, self._name_of(index))
 
     def compact(self, to: LogIndex) -> None:

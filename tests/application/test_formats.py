@@ -14,6 +14,7 @@ from raft_actors.application import exchange, requests
 from raft_actors.application.exchange import (
     Applied,
     Apply,
+    AskSlice,
     Attach,
     Attached,
     Checkpoint,
@@ -26,8 +27,11 @@ from raft_actors.application.exchange import (
     NotReady,
     Overloaded,
     Propose,
+    Provenance,
     Read,
     ReadAt,
+    Restore,
+    SliceRefused,
     Started,
     Stopped,
     TermLost,
@@ -61,6 +65,7 @@ from raft_actors.application.requests import (
     Unknown,
 )
 from raft_actors.application.settings import ApplicationSettings, SessionLimits, decode_settings, encode_settings
+from raft_actors.application.slices import SLICE, SLICE_REQUEST, Slice, SliceRequest
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId, Term
 from raft_actors.errors import ConfigError
 from tests.application.builders import EPOCH, Journal, frame
@@ -72,7 +77,7 @@ ENTRY = CommittedEntry(term=Term(2), stamp_ms=5, kind=EntryKind.CONFIGURATION, d
 CHECKPOINT = Checkpoint(index=LogIndex(5), chain=b"c" * 16)
 
 MESSAGES: list[tuple[Codec[Any], Any]] = [
-    (exchange.ATTACH, Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=())),
+    (exchange.ATTACH, Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)),
     (
         exchange.ATTACH,
         Attach(
@@ -80,6 +85,7 @@ MESSAGES: list[tuple[Codec[Any], Any]] = [
             cluster_id=CLUSTER,
             applied_index=LogIndex(7),
             checkpoints=(CHECKPOINT,),
+            provenance=Provenance(computed_by=DIRECTORY, agreed=CHECKPOINT),
         ),
     ),
     (
@@ -87,6 +93,31 @@ MESSAGES: list[tuple[Codec[Any], Any]] = [
         Attached(cluster_id=CLUSTER, settings=b"s", first_index=LogIndex(8), directory_id=DIRECTORY, start_count=3),
     ),
     (exchange.ATTACH_ANSWER, NotReady(why="starting")),
+    (exchange.ATTACH_ANSWER, Restore(cluster_id=CLUSTER, settings=b"s", term=Term(2), index=LogIndex(9))),
+    (
+        exchange.ASK_SLICE,
+        AskSlice(
+            job=3,
+            offset=70_000,
+            bytes_max=1 << 20,
+            by_reference=True,
+            provenance=Provenance(computed_by=DIRECTORY, agreed=None),
+        ),
+    ),
+    (exchange.SLICE_REFUSED, SliceRefused(job=3, why="it cannot be read")),
+    (SLICE, Slice(term=Term(2), index=LogIndex(9), offset=70_000, size=5, checksums=(1 << 31,), ends=True)),
+    (
+        SLICE_REQUEST,
+        SliceRequest(
+            cluster_id=CLUSTER,
+            asker=DIRECTORY,
+            term=Term(2),
+            index=LogIndex(9),
+            offset=0,
+            bytes_max=1 << 20,
+            by_reference=False,
+        ),
+    ),
     (exchange.APPLY, Apply(epoch=EPOCH, first_index=LogIndex(8), entries=(ENTRY, ENTRY))),
     (exchange.APPLY, Apply(epoch=EPOCH, first_index=LogIndex(8), entries=())),
     (

@@ -20,7 +20,7 @@ from tests.application.fake_peer import LONG_S, Connection, FakePeer, attached, 
 
 STARTED = Started(index=LogIndex(3), term=Term(2))
 READ_AT = ReadAt(index=LogIndex(9))
-ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=())
+ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)
 APPLIED = Applied(applied_index=LogIndex(1), chain=bytes(16), checkpoints=())
 
 

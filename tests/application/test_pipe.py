@@ -56,6 +56,9 @@ class TestFormat:
             "READ": 7,
             "READ_ANSWER": 8,
             "TERM_LOST": 9,
+            "ASK_SLICE": 10,
+            "SLICE": 11,
+            "SLICE_REFUSED": 12,
         }
 
     def test_a_payload_that_nobody_would_read_is_not_made(self) -> None:
@@ -90,7 +93,7 @@ class TestReader:
             pass
         assert noise.startswith(b"".join(map(encoded, found)))
 
-    @pytest.mark.parametrize("kind", [0, 10, 255])
+    @pytest.mark.parametrize("kind", [0, 13, 255])
     def test_an_unknown_kind_is_refused_before_its_payload_comes(self, kind: int) -> None:
         with pytest.raises(Malformed, match=f"kind {kind}, length 5"):
             list(FrameReader().feed(head(5, kind)))

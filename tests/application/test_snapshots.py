@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from raft_actors.application.exchange import Applied, CommittedEntry
-from raft_actors.application.fields import CHUNK_BYTES_MAX, FieldReader, cut, pack_fields
+from raft_actors.application.exchange import Applied, Checkpoint, CommittedEntry, Provenance
+from raft_actors.application.fields import FieldReader, pack_fields
 from raft_actors.application.frames import Frame
 from raft_actors.application.host import ApplicationHost, ApplicationStopped
 from raft_actors.application.packing import Malformed
 from raft_actors.application.settings import SessionLimits
-from raft_actors.core.types import LogIndex
+from raft_actors.core.types import DirectoryId, LogIndex
 from tests.application.builders import EPOCH, OTHER_EPOCH, Journal, apply, apply_request, entry, frame, noop
 
+BY = b"directory-123456"
+OWN = Provenance(computed_by=DirectoryId(BY), agreed=None)
 LIMITS = SessionLimits(results_max=6, sessions_max=4, idle_ms_max=3_000)
 
 
@@ -62,7 +64,7 @@ class TestGoingOn:
         one = host()
         one.attach(EPOCH)
         apply(one, 1, *drawn[:at])
-        other = restored(one.snapshot())
+        other = restored(one.snapshot(OWN))
         assert (other.applied_index, other.chain) == (at, one.chain)
         other.attach(OTHER_EPOCH)
         for begin in range(at, 120, 7):
@@ -70,7 +72,7 @@ class TestGoingOn:
             mine = other.apply(apply_request(begin + 1, *drawn[begin : begin + 7], epoch=OTHER_EPOCH))
             assert isinstance(mine, Applied)
             assert (mine.applied_index, mine.chain) == (last.applied_index, last.chain)
-        assert list(other.snapshot()) == list(one.snapshot())
+        assert list(other.snapshot(OWN)) == list(one.snapshot(OWN))
 
     def test_a_retry_gets_its_first_answer(self):
         """C8: the table of what was answered is part of the state."""
@@ -78,7 +80,7 @@ class TestGoingOn:
         one = host()
         one.attach(EPOCH)
         apply(one, 1, entry(frame(1, opens=0)))
-        other = restored(one.snapshot(), machine)
+        other = restored(one.snapshot(OWN), machine)
         other.attach(EPOCH)
         apply(other, 2, entry(frame(1)))
         assert machine.commands == [b"1"]
@@ -88,7 +90,7 @@ class TestGoingOn:
         one.attach(EPOCH)
         drawn = entries(5, 40)
         apply(one, 1, *drawn[:20])
-        expected, chunks = list(one.snapshot()), one.snapshot()
+        expected, chunks = list(one.snapshot(OWN)), one.snapshot(OWN)
         apply(one, 21, *drawn[20:])
         fields = FieldReader(map(memoryview, chunks))
         assert (fields.read(str), fields.read(int)) == ("raft-actors state 1", 20)
@@ -98,7 +100,7 @@ class TestGoingOn:
         program = (
             "from tests.application.test_snapshots import *\n"
             "one = host(); one.attach(EPOCH); apply(one, 1, *entries(3, 60))\n"
-            "import hashlib; print(hashlib.sha256(b''.join(one.snapshot())).hexdigest())"
+            "import hashlib; print(hashlib.sha256(b''.join(one.snapshot(OWN))).hexdigest())"
         )
         said = {
             subprocess.run(
@@ -120,7 +122,7 @@ class TestTheStream:
         one = host()
         one.attach(EPOCH)
         apply(one, 1, entry(frame(1, b"x", opens=0), stamp_ms=7))
-        (data,) = one.snapshot()
+        data = b"".join(one.snapshot(OWN))
         assert (
             data.hex()
             == (
@@ -130,6 +132,11 @@ class TestTheStream:
                 + "01"
                 + "c410"
                 + one.chain.hex()
+                + "c410"
+                + BY.hex()
+                + "00"  # nothing agreed
+                + "c410"
+                + bytes(16).hex()
                 + "ff01"  # -1: nothing dropped
                 "010701"  # one last use, at index 1, stamp 7, of one client
                 "c410" + (b"c" + b"-" * 15).hex() + "0001"  # it acknowledged nothing, one result
@@ -138,34 +145,25 @@ class TestTheStream:
             )
         )
 
-    def test_it_is_cut_whatever_the_machine_gives(self):
-        class Large(Journal):
-            def snapshot(self) -> Iterator[bytes]:
-                yield bytes(3 * CHUNK_BYTES_MAX)
-                yield b"end"
-
-            def restore(self, chunks: Iterator[memoryview]) -> None:
-                self.commands = [bytes(chunk) for chunk in chunks]
-
-        one = host(Large())
+    @pytest.mark.parametrize("agreed", [None, Checkpoint(index=LogIndex(4), chain=b"a" * 16)])
+    def test_it_says_who_computed_it(self, agreed):
+        one = host()
         one.attach(EPOCH)
         apply(one, 1, *entries(1, 5))
-        chunks = list(one.snapshot())
-        assert [len(chunk) for chunk in chunks[:-1]] == [CHUNK_BYTES_MAX] * 3
-        machine = Large()
-        restored(chunks, machine)
-        assert b"".join(machine.commands) == bytes(3 * CHUNK_BYTES_MAX) + b"end"
+        assert one.provenance is None
+        provenance = Provenance(computed_by=DirectoryId(BY), agreed=agreed)
+        assert restored(one.snapshot(provenance)).provenance == provenance
 
     @pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
     def test_it_may_come_in_any_pieces(self, size):
         one = host()
         one.attach(EPOCH)
         apply(one, 1, *entries(9, 30))
-        data = b"".join(one.snapshot())
+        data = b"".join(one.snapshot(OWN))
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
         reader = FieldReader(map(memoryview, pieces))
         whole = FieldReader(map(memoryview, [data]))
-        for kind in (str, int, int, bytes, int, int):
+        for kind in (str, int, int, bytes, bytes, int, bytes, int, int):
             assert reader.read(kind) == whole.read(kind)
         assert b"".join(reader.rest()) == b"".join(whole.rest())
 
@@ -174,7 +172,7 @@ class TestTheStream:
         one = host()
         one.attach(EPOCH)
         apply(one, 1, *entries(9, 30))
-        data = b"".join(one.snapshot())
+        data = b"".join(one.snapshot(OWN))
         dice = random.Random(1)
         for _ in range(600):
             changed = bytearray(data)
@@ -189,24 +187,68 @@ class TestTheStream:
         [
             (),
             ("raft-actors state 2",),
-            ("raft-actors state 1", 0, 0, bytes(16), -1, 0),
-            ("raft-actors state 1", 5, 1, bytes(15), -1, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), 6, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 5),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 6, 0, 1, bytes(16), 0, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 5, 0, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 5, 0, 1, b"c", 0, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 5, 0, 2, b"d" * 16, 0, 0, b"c" * 16, 0, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 5, 0, 1, b"c" * 16, -1, 0),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 5, 0, 1, b"c" * 16, 2, 1, 1, b"r"),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 1, 5, 0, 1, b"c" * 16, 2, 7),
-            ("raft-actors state 1", 5, 1, bytes(16), -1, 2, 5, 0, 1, b"c" * 16, 0, 0, 4, 0, 1, b"d" * 16, 0, 0),
-            ("raft-actors state 1", b"5", 1, bytes(16), -1, 0),
+            ("raft-actors state 1", 0, 0, bytes(16), BY, 0, bytes(16), -1, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), b"", 0, bytes(16), -1, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 6, bytes(16), -1, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 5, b"", -1, 0),
+            ("raft-actors state 1", 5, 1, bytes(15), BY, 0, bytes(16), -1, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), 6, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 5),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 1, 6, 0, 1, bytes(16), 0, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 1, 5, 0, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 1, 5, 0, 1, b"c", 0, 0),
+            (
+                "raft-actors state 1",
+                5,
+                1,
+                bytes(16),
+                BY,
+                0,
+                bytes(16),
+                -1,
+                1,
+                5,
+                0,
+                2,
+                b"d" * 16,
+                0,
+                0,
+                b"c" * 16,
+                0,
+                0,
+            ),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 1, 5, 0, 1, b"c" * 16, -1, 0),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 1, 5, 0, 1, b"c" * 16, 2, 1, 1, b"r"),
+            ("raft-actors state 1", 5, 1, bytes(16), BY, 0, bytes(16), -1, 1, 5, 0, 1, b"c" * 16, 2, 7),
+            (
+                "raft-actors state 1",
+                5,
+                1,
+                bytes(16),
+                BY,
+                0,
+                bytes(16),
+                -1,
+                2,
+                5,
+                0,
+                1,
+                b"c" * 16,
+                0,
+                0,
+                4,
+                0,
+                1,
+                b"d" * 16,
+                0,
+                0,
+            ),
+            ("raft-actors state 1", b"5", 1, bytes(16), BY, 0, bytes(16), -1, 0),
         ],
     )
     def test_what_no_host_wrote_is_refused(self, fields):
         with pytest.raises(Malformed):
-            restored(cut(pack_fields(fields)))
+            restored(pack_fields(fields))
 
 
 class TestWhoMayBeRestored:
@@ -214,7 +256,7 @@ class TestWhoMayBeRestored:
         one = host()
         one.attach(EPOCH)
         apply(one, 1, *entries(1, 3))
-        chunks = list(one.snapshot())
+        chunks = list(one.snapshot(OWN))
         with pytest.raises(AssertionError):
             one.restore(map(memoryview, chunks))
 
@@ -228,7 +270,7 @@ class TestWhoMayBeRestored:
         with pytest.raises(ApplicationStopped):
             apply(one, 1, entry(frame(1, opens=0)))
         with pytest.raises(ApplicationStopped):
-            one.snapshot()
+            one.snapshot(OWN)
 
     def test_a_machine_that_gives_no_bytes_is_told_so(self):
         class Wrong(Journal):
@@ -239,7 +281,7 @@ class TestWhoMayBeRestored:
         one.attach(EPOCH)
         apply(one, 1, entry(frame(1, opens=0)))
         with pytest.raises(TypeError, match="bytes"):
-            list(one.snapshot())
+            list(one.snapshot(OWN))
 
     def test_the_chains_of_before_are_not_reported_again(self):
         """They were compared already, or computed by another (contracts 8 a)."""
@@ -247,6 +289,6 @@ class TestWhoMayBeRestored:
         one.attach(EPOCH)
         apply(one, 1, *entries(1, 1_100))
         assert one.checkpoints()
-        other = restored(one.snapshot())
+        other = restored(one.snapshot(OWN))
         assert other.checkpoints() == ()
         assert other.applied_index == LogIndex(1_100)

@@ -49,6 +49,8 @@ RAY_AT_THE_RIM = (
     "raft_actors/peer/transport.py",
     "raft_actors/peer/actor.py",
     "raft_actors/application/actor.py",
+    "raft_actors/application/object_store.py",
+    "raft_actors/application/snapshot_shell.py",
     "raft_actors/client/*",
     "raft_actors/cluster/*",
     "raft_actors/faults/injector.py",

@@ -16,7 +16,6 @@ from kv.errors import SnapshotMalformed
 from kv.fields import pack_many
 from kv.limits import Limits, encode_settings
 from kv.machine import SNAPSHOT_FORMAT, KVMachine
-from raft_actors.application import fields
 from raft_actors.errors import VersionDiffers
 from tests.kv.store import Store
 
@@ -54,7 +53,7 @@ class TestRoundTrip:
         store = Store(limits)
         store.put("k", "v")
         header = pack_many([SNAPSHOT_FORMAT, encode_settings(limits), 1, 1])
-        assert store.snapshot() == [header + b"\xc4\x01k\x01\xc4\x02\x01v"]
+        assert b"".join(store.snapshot()) == header + b"\xc4\x01k\x01\xc4\x02\x01v"
 
     def test_how_a_value_was_built_does_not_show(self) -> None:
         one, other = Store(), Store()
@@ -64,15 +63,12 @@ class TestRoundTrip:
         other.append("a", "z")
         assert one.snapshot() == other.snapshot()
 
-    def test_chunks_are_bounded_and_may_cut_anywhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_may_be_cut_anywhere(self) -> None:
         store = filled()
         whole = b"".join(store.snapshot())
         for size in (1, 7, len(whole) - 1, len(whole)):
-            monkeypatch.setattr(fields, "CHUNK_BYTES_MAX", size)
-            chunks = store.snapshot()
-            assert max(map(len, chunks)) <= size
-            assert b"".join(chunks) == whole
-            assert list(restored(chunks).snapshot()) == chunks
+            cut = [whole[at : at + size] for at in range(0, len(whole), size)]
+            assert b"".join(restored(cut).snapshot()) == whole
 
     def test_it_is_the_state_at_the_call_whatever_is_applied_meanwhile(self) -> None:
         store = filled()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raft_actors.application.exchange import Checkpoint
-from raft_actors.core.types import LogIndex
+from raft_actors.core.types import DirectoryId, LogIndex
 from raft_actors.peer.chains import KEPT_MAX, ChainComparison, OwnChains
 from tests.core.builders import directory
 
@@ -16,35 +16,46 @@ def at(index: int, chain: bytes = RIGHT) -> Checkpoint:
     return Checkpoint(index=LogIndex(index), chain=chain)
 
 
+def report(
+    comparison: ChainComparison,
+    reporter: DirectoryId,
+    checkpoint: Checkpoint,
+    voters: list[DirectoryId],
+    computed_by: DirectoryId | None = None,
+) -> bool:
+    """By default who reports has computed it."""
+    return comparison.report(reporter, checkpoint, voters, computed_by=computed_by or reporter)
+
+
 class TestAgreement:
     def test_a_majority_of_equal_reports_agrees_once(self) -> None:
         comparison = ChainComparison()
-        assert not comparison.report(THREE[0], at(1024), THREE)
-        assert comparison.report(THREE[1], at(1024), THREE)
-        assert not comparison.report(THREE[2], at(1024), THREE)
+        assert not report(comparison, THREE[0], at(1024), THREE)
+        assert report(comparison, THREE[1], at(1024), THREE)
+        assert not report(comparison, THREE[2], at(1024), THREE)
 
     def test_one_directory_counts_once(self) -> None:
         comparison = ChainComparison()
-        assert not comparison.report(FIVE[0], at(1024), FIVE)
-        assert not comparison.report(FIVE[0], at(1024), FIVE)
-        assert not comparison.report(FIVE[1], at(1024), FIVE)
-        assert comparison.report(FIVE[2], at(1024), FIVE)
+        assert not report(comparison, FIVE[0], at(1024), FIVE)
+        assert not report(comparison, FIVE[0], at(1024), FIVE)
+        assert not report(comparison, FIVE[1], at(1024), FIVE)
+        assert report(comparison, FIVE[2], at(1024), FIVE)
 
     def test_a_directory_that_is_no_voter_counts_nowhere(self) -> None:
         comparison = ChainComparison()
-        comparison.report(THREE[0], at(1024), THREE)
-        assert not comparison.report(directory(3, wiped=1), at(1024), THREE)
+        report(comparison, THREE[0], at(1024), THREE)
+        assert not report(comparison, directory(3, wiped=1), at(1024), THREE)
         assert not comparison.in_doubt
 
     def test_an_early_minority_decides_nothing(self) -> None:
         """8 b: of five, 1 and 2 are wrong and report first; 3, 4 and 5 are right."""
         comparison = ChainComparison()
-        assert not comparison.report(FIVE[0], at(1024, WRONG), FIVE)
-        assert not comparison.report(FIVE[1], at(1024, WRONG), FIVE)
-        assert not comparison.report(FIVE[2], at(1024), FIVE)
-        assert not comparison.report(FIVE[3], at(1024), FIVE)
+        assert not report(comparison, FIVE[0], at(1024, WRONG), FIVE)
+        assert not report(comparison, FIVE[1], at(1024, WRONG), FIVE)
+        assert not report(comparison, FIVE[2], at(1024), FIVE)
+        assert not report(comparison, FIVE[3], at(1024), FIVE)
         assert comparison.in_doubt
-        assert comparison.report(FIVE[4], at(1024), FIVE)
+        assert report(comparison, FIVE[4], at(1024), FIVE)
         assert not comparison.in_doubt
 
 
@@ -52,38 +63,63 @@ class TestDoubt:
     def test_reports_that_differ_with_none_agreed(self) -> None:
         """8 c: 1 and 2 differ, 3 lags. Nobody fails; the leader waits for 3, who decides."""
         comparison = ChainComparison()
-        comparison.report(THREE[0], at(1024), THREE)
-        comparison.report(THREE[1], at(1024, WRONG), THREE)
+        report(comparison, THREE[0], at(1024), THREE)
+        report(comparison, THREE[1], at(1024, WRONG), THREE)
         assert comparison.in_doubt
-        assert comparison.report(THREE[2], at(1024), THREE)
+        assert report(comparison, THREE[2], at(1024), THREE)
         assert not comparison.in_doubt
 
     def test_a_missing_report_is_none(self) -> None:
         comparison = ChainComparison()
-        comparison.report(THREE[0], at(1024), THREE)
+        report(comparison, THREE[0], at(1024), THREE)
         assert not comparison.in_doubt
 
     def test_a_late_wrong_report_raises_no_doubt(self) -> None:
         comparison = ChainComparison()
-        comparison.report(THREE[0], at(1024), THREE)
-        comparison.report(THREE[1], at(1024), THREE)
-        comparison.report(THREE[2], at(1024, WRONG), THREE)
+        report(comparison, THREE[0], at(1024), THREE)
+        report(comparison, THREE[1], at(1024), THREE)
+        report(comparison, THREE[2], at(1024, WRONG), THREE)
         assert not comparison.in_doubt
 
     def test_a_member_that_corrects_itself_after_a_restart_ends_it(self) -> None:
         comparison = ChainComparison()
-        comparison.report(THREE[0], at(1024), THREE)
-        comparison.report(THREE[1], at(1024, WRONG), THREE)
-        assert comparison.report(THREE[1], at(1024), THREE)
+        report(comparison, THREE[0], at(1024), THREE)
+        report(comparison, THREE[1], at(1024, WRONG), THREE)
+        assert report(comparison, THREE[1], at(1024), THREE)
         assert not comparison.in_doubt
 
     def test_what_is_compared_at_a_time_is_bounded(self) -> None:
         comparison = ChainComparison()
-        comparison.report(THREE[0], at(1), THREE)
-        comparison.report(THREE[1], at(1, WRONG), THREE)
+        report(comparison, THREE[0], at(1), THREE)
+        report(comparison, THREE[1], at(1, WRONG), THREE)
         for index in range(2, KEPT_MAX + 2):
-            comparison.report(THREE[0], at(index), THREE)
+            report(comparison, THREE[0], at(index), THREE)
         assert not comparison.in_doubt, "index 1 was given up"
+
+
+class TestCopies:
+    """8 a: a state that came with a snapshot was computed by whoever took it."""
+
+    def test_one_wrong_member_and_its_copies_are_no_majority(self) -> None:
+        """1 is wrong at 1,000; 3 goes on from its snapshot; 2 is right. Taken literally, 2 would have to fail."""
+        comparison = ChainComparison()
+        assert not report(comparison, THREE[0], at(1024, WRONG), THREE)
+        assert not report(comparison, THREE[2], at(1024, WRONG), THREE, computed_by=THREE[0])
+        assert not report(comparison, THREE[1], at(1024), THREE)
+        assert comparison.in_doubt
+        assert comparison.agreed is None
+
+    def test_a_copy_of_a_right_state_agrees_with_another(self) -> None:
+        comparison = ChainComparison()
+        assert not report(comparison, THREE[2], at(1024), THREE, computed_by=THREE[0])
+        assert report(comparison, THREE[1], at(1024), THREE)
+
+    def test_a_copy_counts_once_beside_its_origin(self) -> None:
+        comparison = ChainComparison()
+        assert not report(comparison, FIVE[0], at(1024), FIVE)
+        assert not report(comparison, FIVE[1], at(1024), FIVE, computed_by=FIVE[0])
+        assert not report(comparison, FIVE[2], at(1024), FIVE)
+        assert report(comparison, FIVE[3], at(1024), FIVE)
 
 
 class TestOwn:

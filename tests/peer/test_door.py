@@ -15,6 +15,7 @@ import pytest
 from raft_actors.application import exchange
 from raft_actors.application.exchange import Applied, Attach, Attached, Epoch, NotLeader, NotReady, ReadAt, Started
 from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
+from raft_actors.application.slices import Slice
 from raft_actors.core.types import LogIndex, Term
 from raft_actors.peer import door
 from raft_actors.peer.door import ApplicationConnection, ApplicationDoor
@@ -23,7 +24,9 @@ from tests.application.builders import EPOCH, apply_request, entry
 from tests.application.fake_peer import attached, fresh_address
 from tests.peer.test_runtime import LONG_S, wait_for
 
-ATTACH = exchange.ATTACH.encode(Attach(epoch=Epoch(EPOCH), cluster_id=None, applied_index=LogIndex(0), checkpoints=()))
+ATTACH = exchange.ATTACH.encode(
+    Attach(epoch=Epoch(EPOCH), cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)
+)
 PROPOSE = exchange.PROPOSE.encode(exchange.Propose(data=b"batch"))
 APPLIED = exchange.APPLY_ANSWER.encode(Applied(applied_index=LogIndex(1), chain=bytes(16), checkpoints=()))
 THREADS = {"application door", "application link"}
@@ -49,6 +52,12 @@ class Host:
 
     def application_reads(self, link: ApplicationLink, number: int) -> None:
         self.asked.put(("reads", number))
+
+    def slice_arrived(self, job: int, slice_: Slice, data: memoryview) -> None:
+        self.asked.put(("gives", job, slice_, bytes(data)))
+
+    def slice_refused(self, refused: exchange.SliceRefused) -> None:
+        self.asked.put(("refuses", refused))
 
     def application_gone(self, link: ApplicationLink) -> None:
         self.gone.append(link)

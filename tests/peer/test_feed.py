@@ -95,12 +95,6 @@ class TestGap:
         assert place(next_call(feed).request) == (1, 2)
         assert feed.answered(first.call_id, applied(2), 0) is None, "the call before the gap counts for nothing"
 
-    def test_what_was_compacted_under_the_application_is_a_bug(self) -> None:
-        feed = feed_of()
-        log = Log([entry(1, 3)], base=entry(1, 2).id)
-        with pytest.raises(AssertionError, match="compacted under the application"):
-            feed.next_call(log, LogIndex(3), 0)
-
 
 class TestEpochs:
     def test_answers_of_an_earlier_one_count_for_nothing(self) -> None:

@@ -24,6 +24,7 @@ from raft_actors.core.types import DirectoryId, LogIndex, MemberId
 from raft_actors.envelopes import decode_hello
 from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageError, StorageFailed
 from raft_actors.peer import peer as peer_module
+from raft_actors.peer.beside import Beside
 from raft_actors.peer.links import Done, Transport
 from raft_actors.peer.peer import Peer
 from raft_actors.peer.surroundings import PeerOptions
@@ -39,7 +40,7 @@ QUIET = RaftConfig(election_timeout_ms_min=600_000, election_timeout_ms_max=900_
 QUICK = RaftConfig(
     heartbeat_interval_ms=20, election_timeout_ms_min=80, election_timeout_ms_max=160, check_quorum_ms=160
 )
-ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=())
+ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)
 DESCRIBED = {"group", "member_id", "state", "error", "directory_id", "start_count", "genesis"}
 
 
@@ -418,7 +419,7 @@ class TestFailure:
         assert peer.status()["error"] == "sync log entries: ValueError: no route"
         assert peer.propose(b"") == NotLeader(leader=None)
         assert peer.get_state() == (0, False)
-        refusal = peer.application_attaches(ATTACH, Link())
+        refusal = Beside(peer).application_attaches(ATTACH, Link())
         assert refusal == NotReady(why="member 1 is failed: sync log entries: ValueError: no route")
 
     @pytest.mark.slow
@@ -475,7 +476,7 @@ class TestKill:
         peer = begin(node)
         wait_for_state(peer, "running")
         link = Link()
-        assert peer.application_attaches(ATTACH, link) is None
+        assert Beside(peer).application_attaches(ATTACH, link) is None
         assert link.ready.wait(LONG_S)
         peer.kill(LONG_S)
         peer.kill(LONG_S)
@@ -483,7 +484,7 @@ class TestKill:
         assert (link.closed, node.transport.closed) == (True, True)
         assert node.stopped is None
         assert not (DAEMONS | {"bring-up", "stop"}) & {thread.name for thread in threading.enumerate()}
-        assert peer.application_attaches(ATTACH, link) == NotReady(why="member 1 is killed")
+        assert Beside(peer).application_attaches(ATTACH, link) == NotReady(why="member 1 is killed")
 
     def test_twice_it_says_the_same(self, begin: Begin) -> None:
         node = Node()
@@ -582,12 +583,15 @@ class TestQuestions:
     def test_an_application_is_told_to_ask_again_and_not_left_waiting(self, begin: Begin) -> None:
         peer = begin(Node())
         wait_for_state(peer, "uninitialised")
-        assert peer.application_attaches(ATTACH, Link()) == NotReady(why="member 1 is uninitialised")
-        for ask in (lambda link: peer.application_proposes(b"", link, 1), lambda link: peer.application_reads(link, 1)):
+        assert Beside(peer).application_attaches(ATTACH, Link()) == NotReady(why="member 1 is uninitialised")
+        for ask in (
+            lambda link: Beside(peer).application_proposes(b"", link, 1),
+            lambda link: Beside(peer).application_reads(link, 1),
+        ):
             link = Link()
             ask(link)
             assert link.closed
-        peer.application_gone(Link())
+        Beside(peer).application_gone(Link())
 
     def test_a_long_story_still_fits_into_the_answer_to_an_application(self, begin: Begin) -> None:
         """A longer text would be malformed to the application, and it would never hear why."""
@@ -595,7 +599,7 @@ class TestQuestions:
         node.refusing = StorageError("x" * 2 * TEXT_CHARS_MAX)
         peer = begin(node)
         wait_for_state(peer, "failed")
-        answer = peer.application_attaches(ATTACH, Link())
+        answer = Beside(peer).application_attaches(ATTACH, Link())
         assert answer is not None
         assert exchange.ATTACH_ANSWER.decode(exchange.ATTACH_ANSWER.encode(answer)) == answer
 
@@ -623,21 +627,21 @@ class TestApplication:
         wait_for(lambda: peer.get_state()[1])
         link = Link()
         link.host.attach(Epoch(EPOCH))
-        assert peer.application_attaches(ATTACH, link) is None
+        assert Beside(peer).application_attaches(ATTACH, link) is None
         assert link.ready.wait(LONG_S)
-        peer.application_proposes(encode_batch([RawFrame(command=b"x")]), link, 41)
+        Beside(peer).application_proposes(encode_batch([RawFrame(command=b"x")]), link, 41)
         number, started = link.answered.get(timeout=LONG_S)
         assert number == 41
         assert isinstance(started, Started)
         wait_for(lambda: link.journal.commands == [b"x"])
-        peer.application_reads(link, 42)
+        Beside(peer).application_reads(link, 42)
         number, read_at = link.answered.get(timeout=LONG_S)
         assert number == 42
         assert isinstance(read_at, ReadAt)
         assert read_at.index >= started.index
         wait_for(lambda: peer.status()["last_applied"] == peer.status()["last_index"])
         assert peer.status()["application"]
-        peer.application_gone(link)
+        Beside(peer).application_gone(link)
         wait_for(lambda: not peer.status()["application"])
 
     @pytest.mark.slow
@@ -646,9 +650,9 @@ class TestApplication:
         wait_for_state(peer, "running")
         earlier, present = Link(), Link()
         for link in (earlier, present):
-            assert peer.application_attaches(ATTACH, link) is None
+            assert Beside(peer).application_attaches(ATTACH, link) is None
             assert link.ready.wait(LONG_S)
-        peer.application_gone(earlier)
-        peer.application_reads(present, 1)  # a question behind it
+        Beside(peer).application_gone(earlier)
+        Beside(peer).application_reads(present, 1)  # a question behind it
         assert present.answered.get(timeout=LONG_S) == (1, NotLeader(leader=None))
         assert peer.status()["application"]

@@ -30,6 +30,7 @@ from tests.rig.disks import GROUP, directory_id
 DAEMONS = {
     "owner",
     "disk",
+    "snapshot",
     "election timer",
     "heartbeats",
     "sync log entries",
@@ -131,7 +132,7 @@ class Peer:
     def attach(self) -> None:
         epoch = Epoch(bytes(16))
         self.application.host.attach(epoch)
-        request = Attach(epoch=epoch, cluster_id=None, applied_index=LogIndex(0), checkpoints=())
+        request = Attach(epoch=epoch, cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)
         self.runtime.attach(request, self.application)
         assert self.application.ready.wait(LONG_S), "never attached"
 

@@ -1,0 +1,357 @@
+"""One snapshot at a time on its way into a file: when it is taken, fetched, given up (Ruaft's snapshot daemon).
+
+Here:   `SnapshotDesk`: what to ask for next, what to order of the one who writes files; no thread, no clock, no bytes.
+Never:  what a durable snapshot means (core/snapshotting.py), the file (filing.py), the bytes' way (perform.py).
+
+A member takes a snapshot of its own application when its log has grown enough, whoever leads; it fetches one when a
+leader offers it (Raft §7). Both are the same from here on: ask for one slice after the other, have each written, ask
+for the name once all are, tell the core. The storage writes one file at a time, so there is one job at a time.
+
+The argument.
+
+- A snapshot of ours stands for a prefix of the log: its first slice says after which entry the state was, and only if
+  that entry is committed here, held by our log and above every snapshot we have, does it get a `SnapshotMeta`.
+- A file gets its name only when the newest write issued at that moment is durable (ADR 10): the term in which its
+  entries were committed is among them. For an offered one the core says which write that is.
+- What comes late or twice changes nothing: a slice must be the one asked for, of the job under way; a report of a job
+  that is over is not read.
+- Everything ends. A job without progress for PATIENCE_MS is given up, whatever the application or the other peer does;
+  the next one waits, longer after each failure; and none begins before the end of the last one's file was reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from raft_actors.application.exchange import AskSlice, Provenance
+from raft_actors.application.slices import INLINE_BYTES_MAX, Slice, SliceRequest
+from raft_actors.config import RaftConfig
+from raft_actors.core import State
+from raft_actors.core.effects import FetchSnapshot
+from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.snapshotting import snapshot_of
+from raft_actors.core.types import LogIndex, MemberId, WriteSeq
+from raft_actors.peer.filing import AbandonSnapshot, Filed, FilingOrder, NameSnapshot, Step, StoreSlice
+
+PATIENCE_MS: Final = 10_000
+"""How long a snapshot may make no progress."""
+ASK_AGAIN_MS: Final = 200
+"""After a slice that was lost."""
+SLICES_AHEAD_MAX: Final = 2
+"""Slices here that are not in the file yet: one is written while the next one travels."""
+RETRY_MS: Final = (1_000, 60_000)
+"""First and longest wait after a snapshot that failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """There is a snapshot that holds everything that was applied when it was asked for."""
+
+    index: LogIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSaved:
+    """There is none, for this reason."""
+
+    why: str
+
+
+SaveAnswer: TypeAlias = Saved | NotSaved
+
+
+class SnapshotPorts(Protocol):
+    """The part of the engine's world that snapshots need."""
+
+    def ask_application(self, asked: AskSlice) -> None:
+        """Ask for a slice of its state; later `slice_arrived`, `slice_lost` or `slice_refused`, or nothing."""
+
+    def ask_peer(self, to: MemberId, job: int, request: SliceRequest) -> None:
+        """Ask for a slice of its file; later the same."""
+
+    def file(self, order: FilingOrder) -> None:
+        """For the snapshot daemon; later, once: `filed`."""
+
+    def save_ended(self, number: int, answer: SaveAnswer) -> None:
+        """Whoever asked for a snapshot waits for this."""
+
+    def note(self, kind: str, details: dict[str, object]) -> None:
+        """Something worth a line in the log and a row in the run's events."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    number: int
+    source: MemberId | None
+    """None: our own application."""
+    began_ms: int
+    progress_ms: int
+    meta: SnapshotMeta | None = None
+    after: WriteSeq = WriteSeq(0)
+    log_bytes: int = 0
+    """Size of the log when it was known what the snapshot stands for."""
+    received: int = 0
+    """Bytes."""
+    in_hand: int = 0
+    """Slices that were received and are not in the file."""
+    asked_ms: int | None = None
+    """When the slice under way was asked for; None: none is."""
+    lost_ms: int | None = None
+    """When the last one was lost, if nothing was asked for since."""
+    by_reference: bool = True
+    complete: bool = False
+    naming: bool = False
+    over: bool = False
+    """Given up; the end of its file is not reported yet."""
+
+
+class SnapshotDesk:
+    """Of one running peer. `state` is read, never written to."""
+
+    def __init__(
+        self,
+        state: State,
+        config: RaftConfig,
+        ports: SnapshotPorts,
+        *,
+        provenance: Callable[[], Provenance],
+        log_bytes: int,
+    ) -> None:
+        """`provenance`: of our application's state, to be written into its snapshots."""
+        self._provenance = provenance
+        self._state = state
+        self._config = config
+        self._ports = ports
+        self._stored = state.snapshot
+        """The newest that has a file; the core may have no use for it."""
+        held = state.log.last.index - self._stored_index
+        self._covered_bytes = 0
+        """How much of the log's size lies before the newest snapshot, about."""
+        if self._stored is not None:
+            self._covered_bytes = max(0, log_bytes - state.log.size_of_last(held))
+        self._job: _Job | None = None
+        self._jobs = 0
+        self._failures = 0
+        self._not_before_ms = 0
+        self._wanted: dict[int, LogIndex] = {}
+        self.error: str | None = None
+        """Why the last one failed; None since one succeeded."""
+
+    @property
+    def _stored_index(self) -> LogIndex:
+        return LogIndex(0) if self._stored is None else self._stored.last.index
+
+    def progress(self) -> str | None:
+        """What is under way, for a reader; None: nothing."""
+        job = self._job
+        if job is None or job.over:
+            return None
+        what = "taking one" if job.source is None else f"fetching one from member {job.source}"
+        at = "" if job.meta is None else f" at {job.meta.last.index}"
+        return f"{what}{at}, {job.received / 2**20:.1f} MiB"
+
+    # -- what begins one ----------------------------------------------------------------------------------------------
+
+    def offered(self, offer: FetchSnapshot, now_ms: int) -> SnapshotMeta | None:
+        """A leader offers one, with each heartbeat. Returns the one that is there already, for the core to decide on.
+
+        That may be a newer one: the core had no use for it while we led.
+        """
+        if self._stored is not None and self._stored.last.index >= offer.snapshot.last.index:
+            return self._stored
+        if self._job is None and now_ms >= self._not_before_ms:
+            job = self._begin(offer.source, now_ms)
+            job.meta, job.after = offer.snapshot, offer.after
+            self._ask(job, now_ms)
+        return None
+
+    def want(self, number: int, applied_index: LogIndex) -> None:
+        """Somebody wants one, however small the log. Ends in `save_ended`."""
+        if applied_index <= self._stored_index:
+            self._ports.save_ended(number, Saved(index=self._stored_index))
+        else:
+            self._wanted[number] = applied_index
+            self._not_before_ms = 0  # who asks by hand has seen to the cause of the last failure
+
+    def look(self, now_ms: int, *, applied_index: LogIndex | None, log_bytes: int) -> None:
+        """To be called every few tens of milliseconds. `applied_index`: None if no application may be asked."""
+        job = self._job
+        if job is not None:
+            self._look_after(job, now_ms)
+        elif applied_index is None:
+            if self._wanted:
+                self._not_saved("this member's application is away, or states are being compared; ask again")
+        elif now_ms >= self._not_before_ms and self._is_due(applied_index, log_bytes):
+            job = self._begin(None, now_ms)
+            job.log_bytes = log_bytes
+            self._ask(job, now_ms)
+
+    def _is_due(self, applied_index: LogIndex, log_bytes: int) -> bool:
+        if not self._stored_index < applied_index <= self._state.commit_index:
+            return False
+        # Half, because the log begins at the snapshot before the newest: so it stays near the size that was named.
+        return bool(self._wanted) or log_bytes - self._covered_bytes >= self._config.snapshot_log_bytes // 2
+
+    def _begin(self, source: MemberId | None, now_ms: int) -> _Job:
+        self._jobs += 1
+        self._job = _Job(number=self._jobs, source=source, began_ms=now_ms, progress_ms=now_ms)
+        return self._job
+
+    # -- slices -------------------------------------------------------------------------------------------------------
+
+    def slice_arrived(self, number: int, slice_: Slice, data: memoryview, now_ms: int) -> None:
+        """Bytes that were asked for, or late ones."""
+        job = self._job
+        if job is None or job.number != number or job.over or job.complete or slice_.offset != job.received:
+            return
+        if job.meta is None:
+            job.meta, job.after = snapshot_of(self._state, slice_.last), self._state.write_seq
+        if job.meta is None or slice_.last != job.meta.last or slice_.last.index <= self._stored_index:
+            self._give_up(job, f"the state after {slice_.last} is of no use here", now_ms)
+            return
+        if len(data) != slice_.size or (slice_.size == 0 and not slice_.ends):
+            self._give_up(job, "a slice that is not what it says", now_ms)
+            return
+        job.received, job.complete = slice_.behind, slice_.ends
+        job.asked_ms, job.progress_ms = None, now_ms
+        job.in_hand += 1
+        self._ports.file(StoreSlice(job=number, meta=job.meta, slice_=slice_, data=data))
+        self._ask(job, now_ms)
+
+    def slice_lost(self, number: int, now_ms: int) -> None:
+        """Its bytes were lost on the way: the object's owner is dead, the object was evicted, the call failed."""
+        job = self._job
+        if job is not None and job.number == number and job.asked_ms is not None:
+            job.asked_ms, job.lost_ms, job.by_reference = None, now_ms, False
+
+    def slice_refused(self, number: int, why: str, now_ms: int) -> None:
+        """There will be no more of it: the application cannot, or the file is gone."""
+        job = self._job
+        if job is not None and job.number == number and not job.complete:
+            self._give_up(job, why, now_ms)
+
+    def application_changed(self, now_ms: int) -> None:
+        """It is gone, or another one: what it has sent so far is of no use."""
+        job = self._job
+        if job is not None and job.source is None and not job.complete:
+            self._give_up(job, "the application went away", now_ms)
+
+    def _ask(self, job: _Job, now_ms: int) -> None:
+        """For the next slice, if there is room for one."""
+        if job.over or job.complete or job.asked_ms is not None or job.in_hand >= SLICES_AHEAD_MAX:
+            return
+        job.asked_ms, job.lost_ms = now_ms, None
+        bytes_max = self._config.snapshot_slice_bytes_max
+        if not job.by_reference:
+            bytes_max = min(bytes_max, INLINE_BYTES_MAX)
+        if job.source is None:
+            self._ports.ask_application(
+                AskSlice(
+                    job=job.number,
+                    offset=job.received,
+                    bytes_max=bytes_max,
+                    by_reference=job.by_reference,
+                    provenance=self._provenance(),
+                )
+            )
+        else:
+            assert job.meta is not None, "an offer says what it is"
+            request = SliceRequest(
+                cluster_id=self._state.cluster_id,
+                asker=self._state.directory_id,
+                term=job.meta.last.term,
+                index=job.meta.last.index,
+                offset=job.received,
+                bytes_max=bytes_max,
+                by_reference=job.by_reference,
+            )
+            self._ports.ask_peer(job.source, job.number, request)
+
+    def _look_after(self, job: _Job, now_ms: int) -> None:
+        if job.over or job.complete:
+            return  # the disk's time
+        if job.source is not None and job.meta is not None and job.meta.last.index <= self._state.commit_index:
+            self._give_up(job, "", now_ms)  # entries were quicker
+        elif now_ms - job.progress_ms >= PATIENCE_MS:
+            self._give_up(job, f"nothing came for {PATIENCE_MS // 1000} s", now_ms)
+        elif job.lost_ms is not None and now_ms - job.lost_ms >= ASK_AGAIN_MS:
+            self._ask(job, now_ms)
+        elif job.asked_ms is not None and now_ms - job.asked_ms >= 2 * self._config.rpc_deadline_ms:
+            job.asked_ms, job.by_reference = None, False  # an answer that still comes is welcome
+            self._ask(job, now_ms)
+
+    # -- the file -----------------------------------------------------------------------------------------------------
+
+    def filed(self, filed: Filed, log_bytes: int, now_ms: int) -> SnapshotMeta | None:
+        """What became of an order. Returns the snapshot that is durable now, for the core."""
+        job = self._job
+        if job is None or job.number != filed.job:
+            return None
+        match filed.step:
+            case Step.WRITTEN:
+                job.in_hand -= 1
+                job.progress_ms = now_ms
+                self._ask(job, now_ms)
+                self.durable()
+            case Step.ENDED:
+                if not job.over:
+                    self._failed(job, filed.why or "its file is gone", now_ms)
+                self._job = None
+            case Step.NAMED:
+                self._job = None
+                return self._finish(job, log_bytes, now_ms)
+        return None
+
+    def durable(self) -> None:
+        """A write, or a slice, is on the disk: perhaps the file may get its name."""
+        job = self._job
+        if job is None or not job.complete or job.over or job.naming or job.in_hand:
+            return
+        if self._state.durable_seq >= job.after:
+            job.naming = True
+            self._ports.file(NameSnapshot(job=job.number))
+
+    def compacted(self, removed_bytes: int) -> None:
+        """The log's files became smaller by this much."""
+        self._covered_bytes = max(0, self._covered_bytes - removed_bytes)
+
+    def _finish(self, job: _Job, log_bytes: int, now_ms: int) -> SnapshotMeta:
+        assert job.meta is not None, "a snapshot without a place in the log has got a name"
+        self._stored, self._failures, self.error = job.meta, 0, None
+        self._covered_bytes = log_bytes if job.source is not None else job.log_bytes
+        index = job.meta.last.index
+        self._ports.note(
+            "snapshot",
+            {
+                "how": "taken" if job.source is None else "fetched",
+                "index": index,
+                "bytes": job.received,
+                "ms": now_ms - job.began_ms,
+            },
+        )
+        for number in [number for number, wanted in self._wanted.items() if wanted <= index]:
+            del self._wanted[number]
+            self._ports.save_ended(number, Saved(index=index))
+        return job.meta
+
+    def _give_up(self, job: _Job, why: str, now_ms: int) -> None:
+        """`why` empty: for no fault."""
+        job.over = True
+        self._ports.file(AbandonSnapshot(job=job.number))
+        if why:
+            self._failed(job, why, now_ms)
+
+    def _failed(self, job: _Job, why: str, now_ms: int) -> None:
+        self.error = why
+        self._not_before_ms = now_ms + min(RETRY_MS[0] << min(self._failures, 16), RETRY_MS[1])
+        self._failures += 1
+        self._ports.note("snapshot_failed", {"why": why, "source": job.source})
+        if job.source is None:
+            self._not_saved(why)
+
+    def _not_saved(self, why: str) -> None:
+        wanted, self._wanted = self._wanted, {}
+        for number in wanted:
+            self._ports.save_ended(number, NotSaved(why=why))
