@@ -8,6 +8,7 @@ CONSTRAINTS ?= constraints.txt
 KILLS  ?= 10
 LOAD   ?= full
 MINUTES ?= 5
+KEYS ?= 1000000,4000000
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -15,7 +16,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak dist-check sim sim-speed mutants storage-campaign power-cuts clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause dist-check sim sim-speed mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +91,9 @@ storage-campaign: $(STAMP) ## K5=100 K6=211 K8=40 K16=500: crashes, damage, fail
 
 power-cuts: $(STAMP) ## CUTS=2000: real power cuts of ext4 on a loop device, as root; says why where it cannot
 	$(BIN)/python -m tests.power_cuts --cuts $(CUTS) --workers $(WORKERS)
+
+snapshot-pause: $(STAMP) ## KEYS=1000000,4000000: stalls and gaps while every member takes a snapshot
+	$(BIN)/python -m kv.app.bench snapshot-pause --keys $(KEYS)
 
 dist-check: $(STAMP) ## wheel and sdist work in an empty environment outside the clone
 	@set -eu; box=$$(mktemp -d); trap 'rm -rf "$$box"' EXIT; constraints=$$(realpath $(CONSTRAINTS)); \

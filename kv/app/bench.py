@@ -1,7 +1,7 @@
-"""`python -m kv.app.bench quick|failover|soak`: the numbers of this machine, beside the targets they are held to.
+"""`python -m kv.app.bench quick|failover|soak|snapshot-pause`: the numbers of this machine, beside their targets.
 
 Here:   the command line of the benches: which one, how large, what is printed and kept.
-Never:  measuring (bench_quick.py, bench_failover.py, bench_soak.py).
+Never:  measuring (bench_quick.py, bench_failover.py, bench_soak.py, bench_snapshot.py).
 
 Each starts a Ray and a store of three members of its own, and leaves nothing behind. Figures go to stdout, talk to
 stderr. A target that is missed is printed; the exit code is not 0 if something was lost or a leader changed.
@@ -19,9 +19,10 @@ import ray
 from ray.exceptions import RayError
 
 import kv
-from kv.app import bench_soak
+from kv.app import bench_snapshot, bench_soak
 from kv.app.bench_failover import run_failover
 from kv.app.bench_quick import QuickSize, run_quick
+from kv.app.bench_snapshot import growth, run_pause
 from kv.app.bench_soak import Load, Soak, run_soak
 from kv.app.figures import MARKDOWN_HEAD, Figure, machine, markdown_row, table
 from kv.app.surroundings import fresh_directory, fresh_store, ray_running
@@ -79,6 +80,24 @@ def soak(context: click.Context, /, load: Load, minutes: float, record: Path | N
         _say(f"a member's loop stood still for {result.stall_ms_max:.0f} ms: starved by the machine, so once more")
         result = _soak(load, minutes, record)
     context.exit(1 if result.elections else 0)
+
+
+@main.command("snapshot-pause")
+@click.option("--keys", default="1000000,4000000", show_default=True, help="Numbers of keys, separated by commas.")
+@_record_option
+def snapshot_pause(keys: str, record: Path | None) -> None:
+    """Stalls and gaps while every member takes a snapshot, and whether they grow with the state."""
+    pauses = []
+    for count in map(int, keys.split(",")):
+        if (lack := bench_snapshot.missing_memory(count)) is not None:
+            _say(f"skipped: {lack}")
+            continue
+        with _store(bench_snapshot.CONFIG) as store:
+            pauses.append(run_pause(store, count, _say))
+    figures = [figure for pause in pauses for figure in pause.figures]
+    if len(pauses) > 1:
+        figures.append(growth(pauses[0], pauses[-1]))
+    _report("snapshot-pause", figures, record)
 
 
 def _soak(load: Load, minutes: float, record: Path | None) -> Soak:

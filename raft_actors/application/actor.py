@@ -41,6 +41,7 @@ from raft_actors.application.requests import (
 from raft_actors.application.settings import decode_settings
 from raft_actors.application.snapshot_shell import SnapshotShell
 from raft_actors.core.types import LogIndex, MemberId
+from raft_actors.gauges import StallGauge
 from raft_actors.names import NAMESPACE
 from raft_actors.process import log_to_stderr, prefer_this_process
 
@@ -79,6 +80,7 @@ class ApplicationActor:
         self._error: str | None = None
         self._running = False
         self._snapshots = SnapshotShell(group, member_id)
+        self._stalls = StallGauge()
         context = ray.get_runtime_context()
         self._door = door_address(context.get_session_name(), group, member_id)
         context.current_actor.run.remote()
@@ -163,6 +165,7 @@ class ApplicationActor:
     async def _expire_for_ever(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_S)
+            self._stalls.look(EXPIRE_S)
             self._snapshots.expire()
             if self._host is not None:
                 self._host.expire(_now_ms())
@@ -307,6 +310,7 @@ class ApplicationActor:
             "chain": host.chain.hex() if host is not None else None,
             "waiting": host.waiting_count if host is not None else 0,
             "error": self._error,
+            "stall_ms_max": round(self._stalls.ms_max, 1),
             "pid": os.getpid(),
         }
 

@@ -174,7 +174,9 @@ class ApplicationHost:
         Provenance, sessions, state chain and the machine's own snapshot: docs/FORMATS.md. Raises `ApplicationStopped`.
         """
         self._raise_if_stopped()
-        agreed = provenance.agreed or NOTHING_AGREED
+        agreed = provenance.agreed
+        if agreed is None or agreed.index > self._applied_index:  # of a state before this one, which was further on
+            agreed = NOTHING_AGREED
         fields: list[int | bytes | str] = [STATE_FORMAT, self._applied_index, self._applied_term, self._chain.value]
         fields += [provenance.computed_by, agreed.index, agreed.chain]
         return itertools.chain(

@@ -18,10 +18,9 @@ The rules, and what goes wrong without each:
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
+from weakref import ReferenceType, ref
 
 from raft_actors.application.fields import FieldReader
 from raft_actors.application.frames import (
@@ -36,6 +35,8 @@ from raft_actors.application.frames import (
     SessionExpired,
     WindowExceeded,
 )
+from raft_actors.application.frozen_sessions import FrozenSessions
+from raft_actors.application.last_uses import LastUse, LastUses, Session
 from raft_actors.application.packing import Malformed
 from raft_actors.application.settings import SessionLimits
 
@@ -43,29 +44,16 @@ NOTHING_DROPPED: Final = -1
 """`dropped_to` before the first drop. Below 0, so that a client that learned of an empty log (index 0) can open."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Session:
-    last_used_index: int
-    acked_below: int = 0
-    results: dict[int, bytes] = field(default_factory=dict)
-
-
-@dataclass(slots=True, kw_only=True)
-class _LastUse:
-    """The sessions whose last command stands in one entry."""
-
-    stamp_ms: int
-    clients: set[ClientId] = field(default_factory=set)
-
-
 class Sessions:
     """All sessions of one replica."""
 
     def __init__(self, limits: SessionLimits) -> None:
         self._limits = limits
-        self._sessions: dict[ClientId, _Session] = {}
-        self._last_uses: OrderedDict[int, _LastUse] = OrderedDict()
+        self._sessions: dict[ClientId, Session] = {}
+        self._last_uses = LastUses()
         self._dropped_to = NOTHING_DROPPED
+        self._frozen: list[ReferenceType[FrozenSessions]] = []
+        """Snapshots that are being read, and some that were."""
 
     @property
     def limits(self) -> SessionLimits:
@@ -84,7 +72,7 @@ class Sessions:
 
     def clients(self) -> list[ClientId]:
         """Who has a session, in the order in which they would be dropped."""
-        return [client_id for use in self._last_uses.values() for client_id in sorted(use.clients)]
+        return [client_id for use in self._last_uses for client_id in sorted(use.clients)]
 
     def apply_entry(
         self, index: int, stamp_ms: int, frames: Sequence[AnyFrame], run: Callable[[bytes], bytes]
@@ -94,7 +82,7 @@ class Sessions:
         To be called for every entry, without frames too: time passes in all of them. What `run` raises passes through
         and leaves the sessions unusable.
         """
-        newest = next(reversed(self._last_uses), 0)
+        newest = self._last_uses.newest_index
         assert index > newest, f"entry {index} applied after {newest}: entries come in the order of the log"
         self._drop_idle(stamp_ms)
         outcomes = tuple([self._apply(index, stamp_ms, frame, run) for frame in frames])
@@ -103,17 +91,15 @@ class Sessions:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
-    def fields(self) -> list[int | bytes]:
-        """All of it, flat, as it is now. Equal sessions give equal fields, in the order in which they are dropped."""
-        fields: list[int | bytes] = [self._dropped_to, len(self._last_uses)]
-        for index, use in self._last_uses.items():
-            fields += (index, use.stamp_ms, len(use.clients))
-            for client_id in sorted(use.clients):
-                session = self._sessions[client_id]
-                fields += (client_id, session.acked_below, len(session.results))
-                for sequence in sorted(session.results):
-                    fields += (sequence, session.results[sequence])
-        return fields
+    def fields(self) -> Iterator[int | bytes]:
+        """All of it, flat, as it is at this call. Equal sessions give equal fields.
+
+        Nothing is copied here, so it takes no longer with more sessions. To be called between two entries; others may
+        be applied between two fields.
+        """
+        frozen = FrozenSessions(self._sessions, self._last_uses, self._dropped_to)
+        self._frozen.append(ref(frozen))
+        return frozen.fields()
 
     @classmethod
     def read(cls, limits: SessionLimits, reader: FieldReader, applied_index: int) -> Sessions:
@@ -127,12 +113,11 @@ class Sessions:
             index, stamp_ms = reader.read(int), reader.read(int)
             if not before_index < index <= applied_index or (before_ms is not None and stamp_ms < before_ms):
                 raise Malformed(f"a session last used at {index} behind one at {before_index}")
-            sessions._last_uses[index] = use = _LastUse(stamp_ms=stamp_ms)
-            sessions._read_clients(reader, index, use)
+            sessions._read_clients(reader, index, stamp_ms)
             before_index, before_ms = index, stamp_ms
         return sessions
 
-    def _read_clients(self, reader: FieldReader, index: int, use: _LastUse) -> None:
+    def _read_clients(self, reader: FieldReader, index: int, stamp_ms: int) -> None:
         count = reader.read_count(self._limits.sessions_max - len(self._sessions))
         if count == 0:
             raise Malformed(f"nobody was last used at {index}")
@@ -141,7 +126,8 @@ class Sessions:
             client_id = ClientId(reader.read(bytes))
             if len(client_id) != CLIENT_ID_BYTES or client_id <= before or client_id in self._sessions:
                 raise Malformed("clients out of order, or one twice")
-            session = _Session(last_used_index=index, acked_below=reader.read(int))
+            use = self._last_uses.join(client_id, index, stamp_ms)
+            session = Session(last_use=use, acked_below=reader.read(int))
             for _ in range(reader.read_count(self._limits.results_max)):
                 sequence, result = reader.read(int), reader.read(bytes)
                 behind = next(reversed(session.results), session.acked_below - 1)
@@ -151,7 +137,6 @@ class Sessions:
             if session.acked_below < 0:
                 raise Malformed("a session that acknowledges less than nothing")
             self._sessions[client_id] = session
-            use.clients.add(client_id)
             before = client_id
 
     # -- one frame ----------------------------------------------------------------------------------------------------
@@ -163,8 +148,10 @@ class Sessions:
         if session is None:
             if frame.opens is None or frame.opens <= self._dropped_to:
                 return SessionExpired(applied_index=index)
-            session = self._sessions[frame.client_id] = _Session(last_used_index=index)
-        self._use(session, frame.client_id, index, stamp_ms)
+            use = self._last_uses.join(frame.client_id, index, stamp_ms)
+            session = self._sessions[frame.client_id] = Session(last_use=use)
+        elif session.last_use.index != index:
+            self._use(session, frame.client_id, index, stamp_ms)
         self._acknowledge(session, frame)
         if frame.sequence < session.acked_below:
             return Fenced()
@@ -174,40 +161,44 @@ class Sessions:
             session.results[frame.sequence] = run(frame.command)
         return Computed(result=session.results[frame.sequence])
 
-    def _acknowledge(self, session: _Session, frame: Frame) -> None:
+    def _acknowledge(self, session: Session, frame: Frame) -> None:
         """Forget the results that the client has, which all lie within one window above `acked_below`."""
         window_end = session.acked_below + self._limits.results_max
         for sequence in range(session.acked_below, min(frame.acked_below, window_end)):
             session.results.pop(sequence, None)
         session.acked_below = max(session.acked_below, frame.acked_below)
 
-    def _use(self, session: _Session, client_id: ClientId, index: int, stamp_ms: int) -> None:
-        before = self._last_uses.get(session.last_used_index)
-        if before is not None and session.last_used_index != index:
-            before.clients.discard(client_id)
-            if not before.clients:
-                del self._last_uses[session.last_used_index]
-        session.last_used_index = index
-        self._last_uses.setdefault(index, _LastUse(stamp_ms=stamp_ms)).clients.add(client_id)
+    def _use(self, session: Session, client_id: ClientId, index: int, stamp_ms: int) -> None:
+        if self._frozen:
+            self._before_leaving(client_id, session)
+        self._last_uses.leave(client_id, session.last_use)
+        session.last_use = self._last_uses.join(client_id, index, stamp_ms)
 
     def _drop_idle(self, stamp_ms: int) -> None:
         """Both index and stamp rise along the log, so the sessions idle for longest stand in front."""
         while self._last_uses:
-            index, use = next(iter(self._last_uses.items()))
+            use = self._last_uses.oldest
             if stamp_ms - use.stamp_ms < self._limits.idle_ms_max:
                 return
-            self._drop(index, tuple(use.clients))
+            self._drop(use, tuple(use.clients))
 
     def _drop_surplus(self) -> None:
         while (surplus := len(self._sessions) - self._limits.sessions_max) > 0:
-            index, use = next(iter(self._last_uses.items()))
-            self._drop(index, heapq.nsmallest(surplus, use.clients))
+            use = self._last_uses.oldest
+            self._drop(use, heapq.nsmallest(surplus, use.clients))
 
-    def _drop(self, index: int, clients: Sequence[ClientId]) -> None:
-        use = self._last_uses[index]
+    def _drop(self, use: LastUse, clients: Sequence[ClientId]) -> None:
         for client_id in clients:
-            use.clients.remove(client_id)
+            if self._frozen:
+                self._before_leaving(client_id, self._sessions[client_id])
+            self._last_uses.leave(client_id, use)
             del self._sessions[client_id]
-        if not use.clients:
-            del self._last_uses[index]
-        self._dropped_to = max(self._dropped_to, index)
+        self._dropped_to = max(self._dropped_to, use.index)
+
+    def _before_leaving(self, client_id: ClientId, session: Session) -> None:
+        """Who reads a snapshot keeps this session as it is now."""
+        readers = [frozen for reference in self._frozen if (frozen := reference()) is not None]
+        if len(readers) < len(self._frozen):
+            self._frozen = list(map(ref, readers))
+        for frozen in readers:
+            frozen.before_leaving(client_id, session)

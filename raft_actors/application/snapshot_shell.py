@@ -42,6 +42,7 @@ class SnapshotShell:
     def peer_gone(self) -> None:
         """Whoever comes next is another process, and asks anew."""
         self._slicer = self._peer = None
+        self._job = 0
 
     def expire(self) -> None:
         """Let go of a state that nobody asks for. To be called now and then."""

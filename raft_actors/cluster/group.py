@@ -189,6 +189,8 @@ class MemberStatus:
     """The state chain of its application at `last_applied`."""
     stall_ms_max: float | None = None
     """Longest stall of its owner loop lately: a large one tells of a starved machine."""
+    server_stall_ms_max: float | None = None
+    """The same of its application's loop: of a starved machine, or of a command that takes long."""
     dropped: dict[str, int] | None = None
     """Messages from outside that were not obeyed, by reason."""
 
@@ -214,6 +216,7 @@ def group_status(name: str) -> tuple[MemberStatus, ...]:
                 incarnation=peer.get("start_count") or None,
                 server_pid=server.get("pid"),
                 chain=server.get("chain"),
+                server_stall_ms_max=server.get("stall_ms_max"),
                 **{**said, "error": peer.get("error") or server.get("error")},
             )
         )

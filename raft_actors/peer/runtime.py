@@ -31,6 +31,7 @@ from raft_actors.core.messages import Envelope
 from raft_actors.core.types import RequestId, Role
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.errors import DaemonFailed, SnapshotDamaged, StorageFailed
+from raft_actors.gauges import StallGauge
 from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.daemon import Daemon
@@ -47,8 +48,6 @@ TICK_S = 0.02
 """Longest sleep of the owner: how late an overdue call may be noticed."""
 IDLE_WAIT_MS = 1000
 """Longest sleep of a timer daemon."""
-STALL_KEPT_S = 60.0
-"""The longest stall is kept this long, then measured anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +83,8 @@ class Runtime:
         self._transport = transport
         self._failed = failed
         self._queues = Queues(self._daemon_died)
-        self._stall_ms_max = 0.0
-        self._stall_since_s = self._looked_s = self._ticked_s = time.monotonic()
+        self._stalls = StallGauge()
+        self._ticked_s = time.monotonic()
         ports = Perform(self._queues, transport, note, lambda why: failed(why, None), story)
         self.engine = Engine(
             state=state,
@@ -276,7 +275,7 @@ class Runtime:
     def gauges(self) -> Gauges:
         """Read without the owner: still there when it hangs."""
         return Gauges(
-            stall_ms_max=self._stall_ms_max,
+            stall_ms_max=self._stalls.ms_max,
             inbox_length=len(self._queues.inbox),
             calls_open=len(self.engine.window),
             dropped=dict(self.engine.dropped),
@@ -293,17 +292,11 @@ class Runtime:
         inbox.close(TICK_S)
 
     def _look(self, engine: Engine) -> None:
+        self._stalls.look(TICK_S)
         now_s = time.monotonic()
-        self._note_stall(now_s - self._looked_s - TICK_S, now_s)
-        self._looked_s = now_s
         if now_s - self._ticked_s >= TICK_S:
             self._ticked_s = now_s
             engine.tick()
-
-    def _note_stall(self, stalled_s: float, now_s: float) -> None:
-        if now_s - self._stall_since_s > STALL_KEPT_S:
-            self._stall_since_s, self._stall_ms_max = now_s, 0.0
-        self._stall_ms_max = max(self._stall_ms_max, stalled_s * 1000)
 
     def _watch_election_timer(self, stop: threading.Event) -> None:
         """Wake the owner at the deadline. The owner looks again: what stood in the inbox before may have moved it."""

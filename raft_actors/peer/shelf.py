@@ -64,15 +64,12 @@ class SnapshotShelf:
         with self._lock:
             if self._closed:
                 return None
-            reading = self._readings.pop(request.asker, None)
-            if reading is not None:
-                self._readings[request.asker] = reading  # behind the others
-                if reading.slicer.last == last and (found := reading.at(offset, bytes_max, self._clock)):
-                    return found
-                self._close(request.asker)
-            if not self._begin(request.asker, last, offset):
-                return None
-            return self._readings[request.asker].at(offset, bytes_max, self._clock)
+            try:
+                return self._read(request.asker, last, offset, bytes_max)
+            except BaseException:
+                if request.asker in self._readings:
+                    self._close(request.asker)  # what is left of a stream that broke looks like its end
+                raise
 
     def sweep(self) -> None:
         """Close what nobody reads any more. To be called now and then."""
@@ -88,6 +85,17 @@ class SnapshotShelf:
             self._closed = True
             for asker in tuple(self._readings):
                 self._close(asker)
+
+    def _read(self, asker: DirectoryId, last: EntryId, offset: int, bytes_max: int) -> tuple[Slice, bytes] | None:
+        reading = self._readings.pop(asker, None)
+        if reading is not None:
+            self._readings[asker] = reading  # behind the others
+            if reading.slicer.last == last and (found := reading.at(offset, bytes_max, self._clock)):
+                return found
+            self._close(asker)
+        if not self._begin(asker, last, offset):
+            return None
+        return self._readings[asker].at(offset, bytes_max, self._clock)
 
     def _begin(self, asker: DirectoryId, last: EntryId, offset: int) -> bool:
         """Open the file, and pass over what lies before `offset`. False where there is no such snapshot."""

@@ -132,7 +132,8 @@ class SnapshotDesk:
         if self._stored is not None:
             self._covered_bytes = max(0, log_bytes - state.log.size_of_last(held))
         self._job: _Job | None = None
-        self._jobs = 0
+        self._jobs = state.incarnation.start_count << 32
+        """Never a number of an earlier process: what the application still sends to that one is late."""
         self._failures = 0
         self._not_before_ms = 0
         self._wanted: dict[int, LogIndex] = {}
@@ -206,7 +207,7 @@ class SnapshotDesk:
         job = self._job
         if job is None or job.number != number or job.over or job.complete or slice_.offset != job.received:
             return
-        if job.meta is None:
+        if job.meta is None and slice_.last.index > self._stored_index:
             job.meta, job.after = snapshot_of(self._state, slice_.last), self._state.write_seq
         if job.meta is None or slice_.last != job.meta.last or slice_.last.index <= self._stored_index:
             self._give_up(job, f"the state after {slice_.last} is of no use here", now_ms)
@@ -316,6 +317,8 @@ class SnapshotDesk:
     def compacted(self, removed_bytes: int) -> None:
         """The log's files became smaller by this much."""
         self._covered_bytes = max(0, self._covered_bytes - removed_bytes)
+        if self._job is not None:
+            self._job.log_bytes = max(0, self._job.log_bytes - removed_bytes)
 
     def _finish(self, job: _Job, log_bytes: int, now_ms: int) -> SnapshotMeta:
         assert job.meta is not None, "a snapshot without a place in the log has got a name"
@@ -338,6 +341,8 @@ class SnapshotDesk:
 
     def _give_up(self, job: _Job, why: str, now_ms: int) -> None:
         """`why` empty: for no fault."""
+        if job.over:
+            return
         job.over = True
         self._ports.file(AbandonSnapshot(job=job.number))
         if why:

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("raft_actors.faults.rules", "raft_actors.faults.plan"),
     (
         "raft_actors.errors",
+        "raft_actors.gauges",
         "raft_actors.names",
         "raft_actors.process",
         "raft_actors.config",
@@ -60,8 +61,8 @@ RAY_AT_THE_RIM = (
     "kv/app/*",
 )
 
-SHELLS = ("raft_actors/application/peer_link.py",)
-"""Beside the rim to Ray: the application's end of the socket to its peer."""
+SHELLS = ("raft_actors/application/peer_link.py", "raft_actors/application/read_rounds.py")
+"""Beside the rim to Ray: what lives on the application's event loop."""
 
 PURE = (
     "raft_actors/core/*",

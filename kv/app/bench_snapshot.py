@@ -1,0 +1,165 @@
+"""What a snapshot costs those who use the store meanwhile, and whether that grows with the state.
+
+Here:   `run_pause`: snapshots of all members at once, gets at a fixed rate beside them.
+Never:  tables (figures.py), the command line (bench.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+import ray
+
+import kv
+from kv.app.figures import Figure
+from kv.app.members import Watch, wait_until_whole
+from raft_actors.config import MIB, RaftConfig
+from raft_actors.core.types import MemberId
+from raft_actors.gauges import KEPT_S
+from raft_actors.names import NAMESPACE, peer_name
+
+BATCH: Final = 10_000
+VALUE: Final = "x" * 100
+GETS_PER_S: Final = 500
+BASELINE_S: Final = 10.0
+SAVE_TIMEOUT_S: Final = 900.0
+WHOLE_S: Final = 120.0
+QUIET_MS: Final = 20.0
+"""A gauge below this has forgotten what loading did to it."""
+STALL_MS_MAX: Final = 50.0
+GROWTH_MAX: Final = 1.2
+BYTES_PER_KEY: Final = 2_500
+"""What three members, their logs' entries in memory among it, take for a key, generously."""
+
+CONFIG: Final = kv.Config(
+    raft=RaftConfig(snapshot_log_bytes=16 * 1024 * MIB, log_bytes_max=64 * 1024 * MIB, segment_bytes_max=64 * MIB)
+)
+"""No snapshot is taken but those that the bench asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """What came of one number of keys."""
+
+    keys: int
+    figures: list[Figure]
+    stall_ms: float
+    """Longest stall of any loop while the snapshots were taken."""
+
+
+def missing_memory(keys: int) -> str | None:
+    """What the machine lacks for so many keys; None: nothing."""
+    needed, there = keys * BYTES_PER_KEY, psutil.virtual_memory().available
+    if there >= needed:
+        return None
+    return f"{keys:,} keys need about {needed / 2**30:.1f} GiB of memory, and {there / 2**30:.1f} GiB are free"
+
+
+def run_pause(store: kv.Client, keys: int, progress: Callable[[str], None]) -> Pause:
+    """Load so many keys, then have every member take a snapshot while others read."""
+    began_s = time.monotonic()
+    for first in range(0, keys, BATCH):
+        store.put_many({f"key/{number:09}": VALUE for number in range(first, min(first + BATCH, keys))}, timeout_s=60)
+        if first % (BATCH * 20) == 0:
+            progress(f"{first:,} of {keys:,} keys loaded, {time.monotonic() - began_s:.0f} s")
+    with Watch(store.group) as watch:
+        wait_until_whole(watch, 3, WHOLE_S)
+        progress(f"{keys:,} keys loaded; waiting for a quiet minute")
+        watch.wait_for(lambda status: longest_stall_ms(status) < QUIET_MS, "quiet loops", 4 * KEPT_S)
+        with Gets(store, keys) as gets:
+            time.sleep(BASELINE_S)
+            before_ms, stalls_before_ms = gets.take_longest_gap_ms(), longest_stall_ms(watch.latest)
+            progress(f"longest gap between answers without a snapshot: {before_ms:.0f} ms; taking three")
+            saved_s = time.monotonic()
+            peers = [ray.get_actor(peer_name(store.group, MemberId(at)), namespace=NAMESPACE) for at in range(3)]
+            saving = [peer.save_snapshot.remote(SAVE_TIMEOUT_S) for peer in peers]
+            pending, stall_ms = saving, 0.0
+            while pending:
+                _, pending = ray.wait(pending, num_returns=len(pending), timeout=1.0)
+                stall_ms = max(stall_ms, longest_stall_ms(watch.latest))
+            ray.get(saving)
+            taken_s = time.monotonic() - saved_s
+            stall_ms = max(stall_ms, longest_stall_ms(kv.status(store.group)))
+            during_ms = gets.take_longest_gap_ms()
+    label = f"{keys:,} keys"
+    figures = [
+        Figure(name=f"{label}: three snapshots at once", value=taken_s, unit="s"),
+        Figure(name=f"{label}: longest stall of a loop before", value=stalls_before_ms, unit="ms"),
+        Figure(name=f"{label}: longest stall of a loop meanwhile", value=stall_ms, unit="ms", at_most=STALL_MS_MAX),
+        Figure(name=f"{label}: longest gap between answers before, {GETS_PER_S} gets/s", value=before_ms, unit="ms"),
+        Figure(name=f"{label}: longest gap between answers meanwhile", value=during_ms, unit="ms"),
+    ]
+    return Pause(keys=keys, figures=figures, stall_ms=stall_ms)
+
+
+def growth(small: Pause, large: Pause) -> Figure:
+    """Whether the pause grows with the state."""
+    return Figure(
+        name=f"stall with {large.keys:,} keys against {small.keys:,}",
+        value=large.stall_ms / small.stall_ms if small.stall_ms else None,
+        unit="times",
+        at_most=GROWTH_MAX,
+    )
+
+
+def longest_stall_ms(status: kv.Status) -> float:
+    """Of any peer's or server's loop, lately."""
+    return max(
+        (stall or 0.0 for member in status.members for stall in (member.stall_ms_max, member.server_stall_ms_max)),
+        default=0.0,
+    )
+
+
+class Gets:
+    """Gets at a fixed rate, whether or not the ones before are answered; the longest time without an answer."""
+
+    def __init__(self, store: kv.Client, keys: int) -> None:
+        self._store = store
+        self._keys = keys
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._answered_s = time.monotonic()
+        self._gap_s = 0.0
+        self._failures: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, name="gets", daemon=True)
+
+    def __enter__(self) -> Gets:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._failures:
+            raise self._failures[0]
+
+    def take_longest_gap_ms(self) -> float:
+        """Since the last time it was taken; the one that still lasts, too."""
+        with self._lock:
+            gap_s, self._gap_s = max(self._gap_s, time.monotonic() - self._answered_s), 0.0
+        return gap_s * 1000
+
+    def _run(self) -> None:
+        next_s = time.monotonic()
+        number = 0
+        while not self._stop.is_set():
+            number = (number + 7919) % self._keys
+            self._store.submit_get(f"key/{number:09}", timeout_s=30).add_done_callback(self._answered)
+            next_s += 1 / GETS_PER_S
+            time.sleep(max(0.0, next_s - time.monotonic()))
+
+    def _answered(self, get: Future[object]) -> None:
+        failure = get.exception()
+        with self._lock:
+            if failure is not None:
+                self._failures.append(failure)
+                return
+            now_s = time.monotonic()
+            self._gap_s = max(self._gap_s, now_s - self._answered_s)
+            self._answered_s = now_s
