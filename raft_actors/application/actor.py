@@ -10,7 +10,6 @@ constructor without a loop, also after a restart, so the actor calls itself once
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import os
@@ -43,7 +42,7 @@ from raft_actors.application.snapshot_shell import SnapshotShell
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.gauges import StallGauge
 from raft_actors.names import NAMESPACE
-from raft_actors.process import log_to_stderr, prefer_this_process
+from raft_actors.process import freeze_what_lasts, log_to_stderr, prefer_this_process
 
 LOG: Final = logging.getLogger("raft_actors.application")
 
@@ -152,8 +151,6 @@ class ApplicationActor:
             self._error = f"{type(failure).__name__}: {failure}"
             LOG.warning("group=%s member=%s cannot restore: %s", self._group, self._member_id, self._error)
             return False
-        gc.collect()
-        gc.freeze()  # a large state is never garbage; full collections would walk it for nothing
         self._host, self._cluster_id, self._error = host, restore.cluster_id, None
         LOG.info("group=%s member=%s goes on from index %s", self._group, self._member_id, restore.index)
         return True
@@ -166,6 +163,7 @@ class ApplicationActor:
         while True:
             await asyncio.sleep(EXPIRE_S)
             self._stalls.look(EXPIRE_S)
+            freeze_what_lasts()
             self._snapshots.expire()
             if self._host is not None:
                 self._host.expire(_now_ms())
@@ -193,8 +191,6 @@ class ApplicationActor:
                 self._host.detach()
                 self._deliver()
             self._host = self._new_host(attached.settings)
-            gc.collect()
-            gc.freeze()  # what is loaded by now is never garbage; full collections would walk it for nothing
         self._host.attach(self._epoch)
         self._cluster_id = attached.cluster_id
         self._error = None

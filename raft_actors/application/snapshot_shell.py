@@ -78,14 +78,14 @@ class SnapshotShell:
         if found is None and asked.offset == slicer.offset:
             while not slicer.gather(asked.bytes_max):
                 await asyncio.sleep(0)  # the loop's turn
-            found = slicer.take(asked.bytes_max)
+            found = await asyncio.to_thread(slicer.take, asked.bytes_max)  # megabytes are copied and summed
         return found
 
     async def _send(self, asked: AskSlice, slice_: Slice, data: bytes, link: PeerLink) -> None:
         """Through the object store; where it has no room, or is not asked for, over the socket."""
         if asked.by_reference and len(data) > INLINE_BYTES_MAX:
             peer = await self._find_peer()
-            reference = None if peer is None else share(data)
+            reference = None if peer is None else await asyncio.to_thread(share, data)
             if peer is not None and reference is not None:
                 peer.take_slice.remote(asked.job, SLICE.encode(slice_), reference)
                 return

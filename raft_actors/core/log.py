@@ -3,6 +3,9 @@
 Here:   the entries in memory, and the two searches of the conflict hint.
 Never:  the disk (effects ask for it), commit and apply (replication.py), which configuration is in force.
 
+Forgetting is quick, whatever the number of entries: what is forgotten is put aside, and let go of in small portions
+(`let_go`), since a process stands still while Python frees half a million objects.
+
 The base is the entry before the first one: the genesis (0, 0), or one that a snapshot covers. What was up to the base
 was committed, so two logs of a group never differ there (State Machine Safety, Raft Fig. 3).
 """
@@ -19,14 +22,16 @@ from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex, Term
 class Log:
     """Entries with consecutive indexes and terms that never fall."""
 
-    __slots__ = ("_base", "_base_stamp_ms", "_entries", "_size_bytes", "_term_starts")
+    __slots__ = ("_base", "_base_stamp_ms", "_ends", "_entries", "_forgotten", "_term_starts")
 
     def __init__(self, entries: Iterable[Entry] = (), base: EntryId = GENESIS_ID, base_stamp_ms: int = 0) -> None:
         self._base = base
         self._base_stamp_ms = base_stamp_ms
         self._entries: list[Entry] = []
+        self._ends: list[int] = []
+        """Bytes of all entries up to and with each, from some beginning on."""
+        self._forgotten: list[Entry] = []
         self._term_starts: list[EntryId] = []
-        self._size_bytes = 0
         held = tuple(entries)
         if held:
             self.append(held)
@@ -52,11 +57,16 @@ class Log:
     @property
     def size_bytes(self) -> int:
         """What the entries count against byte limits."""
-        return self._size_bytes
+        return self.size_of_last(len(self._entries))
 
     def size_of_last(self, count: int) -> int:
-        """What the last `count` entries count against byte limits."""
-        return sum(entry.size_bytes for entry in self._entries[max(0, len(self._entries) - count) :])
+        """What the last `count` entries count against byte limits; all there are, if they are fewer."""
+        if not self._entries or count <= 0:
+            return 0
+        return self._ends[-1] - self._end_before(max(0, len(self._entries) - count))
+
+    def _end_before(self, position: int) -> int:
+        return self._ends[position - 1] if position else self._ends[0] - self._entries[0].size_bytes
 
     def term_at(self, index: LogIndex) -> Term | None:
         """Term of the entry at `index`, or None where the log holds nothing (before the base, after the end)."""
@@ -99,17 +109,15 @@ class Log:
         assert first > self._base.index, f"entry {first} is at or before the base {self._base.index}"
         start = first - self._base.index - 1
         stop = min(last - self._base.index, len(self._entries), start + entries_max)
-        size = 0
-        for position in range(start, stop):
-            size += self._entries[position].size_bytes
-            if size > bytes_max and position > start:
-                stop = position
-                break
-        return tuple(self._entries[start:stop])
+        if start >= stop:
+            return ()
+        fits = bisect_right(self._ends, self._end_before(start) + bytes_max, start, stop)
+        return tuple(self._entries[start : max(fits, start + 1)])
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Put entries behind the end."""
         assert entries, "append of nothing: the caller should have skipped it"
+        end = self._ends[-1] if self._ends else 0
         for entry in entries:
             last = self.last
             assert entry.index == last.index + 1, f"gap: the log ends at {last}, got {entry.id}"
@@ -117,8 +125,9 @@ class Log:
             assert entry.stamp_ms >= self.last_stamp_ms, f"log time went back at {entry.id}"
             if not self._term_starts or entry.term > self._term_starts[-1].term:
                 self._term_starts.append(entry.id)
+            end += entry.size_bytes
             self._entries.append(entry)
-            self._size_bytes += entry.size_bytes
+            self._ends.append(end)
 
     def truncate_from(self, index: LogIndex) -> None:
         """Forget the entries from `index` on: they conflict with the leader's (Raft §5.3)."""
@@ -126,8 +135,8 @@ class Log:
             f"truncation from {index} outside {self._base.index + 1}..{self.last.index}"
         )
         position = index - self._base.index - 1
-        self._size_bytes -= sum(entry.size_bytes for entry in self._entries[position:])
-        del self._entries[position:]
+        self._forgotten += self._entries[position:]
+        del self._entries[position:], self._ends[position:]
         while self._term_starts and self._term_starts[-1].index >= index:
             self._term_starts.pop()
 
@@ -137,10 +146,10 @@ class Log:
         count = to - self._base.index
         if count <= 0:
             return
-        gone = self._entries[:count]
-        self._base, self._base_stamp_ms = gone[-1].id, gone[-1].stamp_ms
-        self._size_bytes -= sum(entry.size_bytes for entry in gone)
-        del self._entries[:count]
+        base = self._entries[count - 1]
+        self._base, self._base_stamp_ms = base.id, base.stamp_ms
+        self._forgotten += self._entries[:count]
+        del self._entries[:count], self._ends[:count]
         self._term_starts = [start for start in self._term_starts if start.index > to]
         if self._entries and (not self._term_starts or self._term_starts[0].index > to + 1):
             self._term_starts.insert(0, self._entries[0].id)  # its term began before
@@ -149,7 +158,13 @@ class Log:
         """Forget everything, and go on behind the last entry of a snapshot (Raft Fig. 13, 7.)."""
         assert base.index > self._base.index, f"a reset to {base} of a log that begins behind {self._base}"
         self._base, self._base_stamp_ms = base, stamp_ms
-        self._entries, self._term_starts, self._size_bytes = [], [], 0
+        self._forgotten += self._entries
+        self._entries, self._ends, self._term_starts = [], [], []
+
+    def let_go(self, count: int) -> None:
+        """Free at most so many of the forgotten entries. To be called now and then."""
+        if self._forgotten:
+            del self._forgotten[-count:]
 
     def first_conflict(self, entries: Sequence[Entry]) -> int:
         """How many of `entries` the log already holds; entries[that] is missing or conflicts (Raft §5.3)."""

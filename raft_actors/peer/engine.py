@@ -74,6 +74,8 @@ STATE_CHECK_ENTRIES = 1024
 """How much of the log that check looks at: a long log must not stall its owner."""
 REPORT_INTERVAL_MS = 1000
 """How often chains that are not agreed yet are reported to the leader."""
+FORGOTTEN_AT_ONCE = 2_000
+"""Entries that one tick frees: a millisecond or two."""
 HOLD_OFF_TIMEOUTS = 3
 """Longest election timeouts that a peer waits before campaigning after it stepped down for want of an application."""
 
@@ -222,6 +224,7 @@ class Engine:
             self._reported_ms = now_ms
             self.chains.report()
         self._pump_application()
+        self.state.log.let_go(FORGOTTEN_AT_ONCE)
         may_take = self.feed.epoch is not None and not self.chains.in_doubt
         self.snapshots.look(
             now_ms, applied_index=self.feed.applied_index if may_take else None, log_bytes=self.log_bytes

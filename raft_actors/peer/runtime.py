@@ -42,6 +42,7 @@ from raft_actors.peer.perform import OWNER, Note, Perform, Queues
 from raft_actors.peer.shelf import SnapshotShelf
 from raft_actors.peer.snapshots import SaveAnswer
 from raft_actors.peer.waiting import resolve, result
+from raft_actors.process import freeze_what_lasts
 from raft_actors.storage.interface import Storage
 
 TICK_S = 0.02
@@ -296,6 +297,7 @@ class Runtime:
         now_s = time.monotonic()
         if now_s - self._ticked_s >= TICK_S:
             self._ticked_s = now_s
+            freeze_what_lasts()
             engine.tick()
 
     def _watch_election_timer(self, stop: threading.Event) -> None:

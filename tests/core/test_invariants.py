@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -115,6 +116,7 @@ def leading(peer: Peer, **fields: object) -> None:
 def entries(peer: Peer, *replaced: tuple[int, object]) -> None:
     for position, one in replaced:
         peer.state.log._entries[position] = one
+    peer.state.log._ends[:] = accumulate(one.size_bytes for one in peer.state.log._entries)
 
 
 def pending(peer: Peer, *seqs: int) -> None:
@@ -147,13 +149,10 @@ BREAKS: dict[str, tuple[Callable[[], Peer], Callable[[Peer], object], str]] = {
     "falling log time": (some_follower, lambda p: entries(p, (0, entry(1, 1, stamp_ms=5))), "log time falls"),
     "log does not start at its base": (
         some_follower,
-        lambda p: (
-            entries(p, *((position, entry(1, position)) for position in range(3))),
-            setattr(p.state.log, "_size_bytes", 2 * entry(1, 1).size_bytes),
-        ),
+        lambda p: entries(p, *((position, entry(1, position)) for position in range(3))),
         "says that it is",
     ),
-    "byte count": (some_follower, lambda p: setattr(p.state.log, "_size_bytes", 1), "byte count is off"),
+    "byte count": (some_follower, lambda p: p.state.log._ends.append(1), "byte count is off"),
     "leader without leading": (some_leader, lambda p: state(p, leading=None), "LEADER.* and leading=None"),
     "leading without leader": (some_leader, lambda p: state(p, role=Role.FOLLOWER), "FOLLOWER.* and leading="),
     "term's write not issued": (some_follower, lambda p: state(p, hard_state_seq=99), "never issued"),

@@ -5,12 +5,15 @@ Ruaft's log_array tests one array; the same bounds are asked here of `Log`. Its 
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raft_actors.core.entries import Command
 from raft_actors.core.log import Log
-from raft_actors.core.types import GENESIS_ID, EntryId
+from raft_actors.core.types import GENESIS_ID, EntryId, LogIndex
 from tests.core.builders import entry, log_of
 from tests.core.strategies import two_logs
 
@@ -196,3 +199,35 @@ class TestConflict:
             for term in range(max(plain, default=0) + 1):
                 below = [position for position in range(1, index + 1) if plain[position - 1] <= term]
                 assert log.last_at_or_before(index, term).index == max(below, default=0)
+
+
+class TestLettingGo:
+    """What is forgotten is freed in portions: half a million objects at once would hold up every thread."""
+
+    def test_forgetting_holds_on_to_the_entries_and_letting_go_frees_so_many(self) -> None:
+        ours = [entry(1, index) for index in range(1, 11)]
+        alone = sys.getrefcount(ours[0])
+        log = Log(ours)
+        log.compact(LogIndex(4))
+        log.truncate_from(LogIndex(9))
+        log.reset(entry(2, 20).id, 0)
+        assert sum(sys.getrefcount(ours[at]) > alone for at in range(10)) == 10
+        for left in (7, 4, 1, 0, 0):
+            log.let_go(3)
+            assert sum(sys.getrefcount(ours[at]) > alone for at in range(10)) == left
+
+    def test_sizes_are_those_of_what_is_held(self) -> None:
+        log = Log([entry(1, index, Command(data=b"x" * index)) for index in range(1, 11)])
+        sizes = {index: log.entry_at(LogIndex(index)).size_bytes for index in range(1, 11)}
+        log.compact(LogIndex(3))
+        log.truncate_from(LogIndex(8))
+        assert log.size_bytes == sum(sizes[index] for index in range(4, 8))
+        assert [log.size_of_last(count) for count in (0, 1, 2, 4, 9)] == [
+            0,
+            sizes[7],
+            sizes[6] + sizes[7],
+            log.size_bytes,
+            log.size_bytes,
+        ]
+        log.append((entry(1, 8, Command(data=b"y")),))
+        assert log.size_of_last(1) == log.entry_at(LogIndex(8)).size_bytes
