@@ -9,6 +9,7 @@ KILLS  ?= 10
 LOAD   ?= full
 MINUTES ?= 5
 KEYS ?= 1000000,4000000
+GIB    ?= 1
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -16,7 +17,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause dist-check sim sim-speed mutants storage-campaign power-cuts clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench dist-check sim sim-speed mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -94,6 +95,9 @@ power-cuts: $(STAMP) ## CUTS=2000: real power cuts of ext4 on a loop device, as 
 
 snapshot-pause: $(STAMP) ## KEYS=1000000,4000000: stalls and gaps while every member takes a snapshot
 	$(BIN)/python -m kv.app.bench snapshot-pause --keys $(KEYS)
+
+snapshot-bench: $(STAMP) ## GIB=1: a state sent from node to node beside the service, against a plain actor; a restart
+	$(BIN)/python -m kv.app.bench snapshot-bench --gib $(GIB)
 
 dist-check: $(STAMP) ## wheel and sdist work in an empty environment outside the clone
 	@set -eu; box=$$(mktemp -d); trap 'rm -rf "$$box"' EXIT; constraints=$$(realpath $(CONSTRAINTS)); \

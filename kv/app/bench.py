@@ -1,7 +1,7 @@
-"""`python -m kv.app.bench quick|failover|soak|snapshot-pause`: the numbers of this machine, beside their targets.
+"""`python -m kv.app.bench quick|failover|soak|snapshot-pause|snapshot-bench`: numbers of this machine, beside targets.
 
 Here:   the command line of the benches: which one, how large, what is printed and kept.
-Never:  measuring (bench_quick.py, bench_failover.py, bench_soak.py, bench_snapshot.py).
+Never:  measuring (bench_quick.py, bench_failover.py, bench_soak.py, bench_snapshot.py, bench_transfer.py).
 
 Each starts a Ray and a store of three members of its own, and leaves nothing behind. Figures go to stdout, talk to
 stderr. A target that is missed is printed; the exit code is not 0 if something was lost or a leader changed.
@@ -19,11 +19,12 @@ import ray
 from ray.exceptions import RayError
 
 import kv
-from kv.app import bench_snapshot, bench_soak
+from kv.app import bench_snapshot, bench_soak, bench_transfer
 from kv.app.bench_failover import run_failover
 from kv.app.bench_quick import QuickSize, run_quick
 from kv.app.bench_snapshot import growth, run_pause
 from kv.app.bench_soak import Load, Soak, run_soak
+from kv.app.bench_transfer import run_restart, run_transfer
 from kv.app.figures import MARKDOWN_HEAD, Figure, machine, markdown_row, table
 from kv.app.surroundings import fresh_directory, fresh_store, ray_running
 from raft_actors.errors import RaftActorsError
@@ -100,6 +101,26 @@ def snapshot_pause(keys: str, record: Path | None) -> None:
     _report("snapshot-pause", figures, record)
 
 
+@main.command("snapshot-bench")
+@click.option("--gib", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--keys", default=1_000_000, show_default=True, type=click.IntRange(1), help="Of the restart.")
+@_record_option
+@click.pass_context
+def snapshot_bench(context: click.Context, /, gib: float, keys: int, record: Path | None) -> None:
+    """A state sent from node to node beside the service, against a plain actor; and a restart."""
+    if (lack := bench_transfer.missing(gib)) is not None:
+        _say(f"skipped: {lack}")
+        return
+    try:
+        transfer = run_transfer(gib, _say)
+    except (RaftActorsError, RayError) as error:
+        raise click.ClickException(str(error)) from error
+    with _ray():
+        restart = run_restart(keys, _say)
+        _report("snapshot-bench", [*transfer.figures, *restart], record)
+    context.exit(1 if transfer.elections else 0)
+
+
 def _soak(load: Load, minutes: float, record: Path | None) -> Soak:
     with _store(bench_soak.CONFIG) as store:
         result = run_soak(store, load, minutes, _say)
@@ -113,9 +134,15 @@ def _soak(load: Load, minutes: float, record: Path | None) -> Soak:
 @contextmanager
 def _store(config: kv.Config | None = None) -> Iterator[kv.Client]:
     """A store for one bench; what its start refuses becomes one sentence."""
+    with _ray(), fresh_store("bench", config=config) as store:
+        yield store
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
     try:
-        with ray_running(None), fresh_store("bench", config=config) as store:
-            yield store
+        with ray_running(None):
+            yield
     except (RaftActorsError, RayError) as error:
         raise click.ClickException(str(error)) from error
 

@@ -131,6 +131,8 @@ class SnapshotDesk:
         """How much of the log's size lies before the newest snapshot, about."""
         if self._stored is not None:
             self._covered_bytes = max(0, log_bytes - state.log.size_of_last(held))
+        self._state_bytes = 0
+        """Size of the newest snapshot, as far as it was written since the start."""
         self._job: _Job | None = None
         self._jobs = state.incarnation.start_count << 32
         """Never a number of an earlier process: what the application still sends to that one is late."""
@@ -192,8 +194,15 @@ class SnapshotDesk:
     def _is_due(self, applied_index: LogIndex, log_bytes: int) -> bool:
         if not self._stored_index < applied_index <= self._state.commit_index:
             return False
-        # Half, because the log begins at the snapshot before the newest: so it stays near the size that was named.
-        return bool(self._wanted) or log_bytes - self._covered_bytes >= self._config.snapshot_log_bytes // 2
+        return bool(self._wanted) or log_bytes - self._covered_bytes >= self._growth_bytes()
+
+    def _growth_bytes(self) -> int:
+        """How much the log grows between two snapshots: half the size that it shall keep near, because it begins at
+        the snapshot before the newest. Where the state is larger than that, half of the state's size: a snapshot writes
+        all of it, so what snapshots write stays within twice what the log does. Never so much that the log gets full.
+        """
+        keep_near = max(self._config.snapshot_log_bytes, self._state_bytes)
+        return min(keep_near // 2, self._config.log_bytes_max // 4)
 
     def _begin(self, source: MemberId | None, now_ms: int) -> _Job:
         self._jobs += 1
@@ -323,6 +332,7 @@ class SnapshotDesk:
     def _finish(self, job: _Job, log_bytes: int, now_ms: int) -> SnapshotMeta:
         assert job.meta is not None, "a snapshot without a place in the log has got a name"
         self._stored, self._failures, self.error = job.meta, 0, None
+        self._state_bytes = job.received
         self._covered_bytes = log_bytes if job.source is not None else job.log_bytes
         index = job.meta.last.index
         self._ports.note(

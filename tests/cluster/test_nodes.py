@@ -48,6 +48,10 @@ def test_a_majority_of_the_old_data_starts_and_has_everything(saw: dict[str, Any
     assert saw["a later version is higher"] is True
 
 
+def test_a_whole_cluster_and_its_ray_killed_go_on_from_their_snapshots(saw: dict[str, Any]) -> None:
+    assert saw["snapshots of all"] is True
+
+
 def test_the_last_node_brings_the_last_member_back_where_its_data_lies(saw: dict[str, Any]) -> None:
     assert saw["identities in the end"] == saw["identities"]
     assert saw["directories in the end"] == saw["directories"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -32,6 +33,7 @@ SMALL = RaftConfig(
 )
 """A snapshot every 200 kB of log; a state of some megabytes travels in many slices, through the object store."""
 VALUE = "v" * 10_000
+DAMAGED = "snapshot_damaged"
 AT_ONCE = 10
 """Puts that share an entry: one must not be larger than what triggers a snapshot."""
 LOG_MOST = 2 * SMALL.snapshot_log_bytes
@@ -101,6 +103,15 @@ def test_everything_killed_comes_back_with_all_of_it(store: kv.Client) -> None:
     assert store.get_many(list(written)) == written
 
 
+def test_a_peer_that_died_alone_has_its_snapshot_and_its_application_goes_on(store: kv.Client) -> None:
+    written = fill(store, "p")
+    before = members()
+    kill_process(*[member.pid for member in before if member.role != "leader"])
+    after = eventually(lambda: all_running(NAME))
+    assert all(now.snapshot_index >= was.snapshot_index for now, was in zip(after, before, strict=True))
+    assert store.get_many(list(written)) == written
+
+
 def test_a_member_that_lags_behind_the_log_is_sent_one(store: kv.Client) -> None:
     """Its process stands still while the others forget what it would need."""
     laggard = next(member for member in members() if member.role != "leader")
@@ -123,6 +134,32 @@ def test_a_member_that_lags_behind_the_log_is_sent_one(store: kv.Client) -> None
     peer = ray.get_actor(peer_name(NAME, MemberId(laggard.id)), namespace=NAMESPACE)
     kinds = [(event["kind"], event["details"].get("how")) for event in ray.get(peer.events.remote(0, 0))]
     assert ("snapshot", "fetched") in kinds
+
+
+def test_a_damaged_newest_one_falls_back_to_the_one_before(ray_cluster: None, data_dir: str, group_name: str) -> None:
+    """On all members at once: the log reaches back to the older snapshot, so nothing is lost."""
+    with kv.start(group_name, data_dir=data_dir, config=kv.Config(raft=SMALL)) as store:
+        for round_ in range(2):
+            store.put_many({f"k{round_}-{number}": number for number in range(100)})
+            eventually(lambda: len({member.last_applied for member in kv.status(group_name).members}) == 1)
+            peers = [ray.get_actor(peer_name(group_name, MemberId(at)), namespace=NAMESPACE) for at in range(3)]
+            indexes = ray.get([peer.save_snapshot.remote() for peer in peers])
+        store.put("last", "after the snapshots")
+    kv.shutdown(group_name)
+    newest = [file for file in Path(data_dir).rglob("*.snap") if f"snap-{max(indexes):020d}" in file.name]
+    assert len(newest) == 3
+    for file in newest:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    with kv.start(group_name) as store:
+        assert store.get("last") == "after the snapshots"
+        assert len(store.scan("k")) == 200
+        peer = ray.get_actor(peer_name(group_name, MemberId(0)), namespace=NAMESPACE)
+        told = [event["details"]["why"] for event in ray.get(peer.events.remote(0, 0)) if event["kind"] == DAMAGED]
+        assert len(told) == 1
+        assert newest[0].name.split("-")[1] in told[0]
+        assert all((member.snapshot_index or 0) < max(indexes) for member in kv.status(group_name).members)
 
 
 def test_save_snapshot_takes_one_however_small_the_log(ray_cluster: None, data_dir: str, group_name: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ OPTIONS: dict[str, Any] = {
     "members": 3,
     "data_dir": "$NODE_DATA",
     "placement": [{"rack": rack} for rack in RACKS],
-    "config": kv.Config(raft=FAST),
+    "config": kv.Config(raft=replace(FAST, snapshot_log_bytes=2_000)),
 }
 # A Ray that is started here is nobody else's: it does not become the machine's "current" one.
 ray._private.utils.write_ray_address = lambda *_, **__: None
@@ -91,6 +92,9 @@ def main(root: Path) -> dict[str, Any]:
         store.put_many({f"k{number}": number for number in range(100)})
         eventually(lambda: all_running(NAME))
         saw["identities"] = identities()
+        for number in range(20):
+            store.put(f"grow{number}", "x" * 500)
+        eventually(lambda: all(member.snapshot_index for member in kv.status(NAME).members))
         saw["directories"] = {rack: sorted(os.listdir(root / rack / NAME)) for rack in RACKS}
 
         nodes.kill("c")
@@ -112,6 +116,7 @@ def main(root: Path) -> dict[str, Any]:
     nodes.add("b")
     with kv.start(NAME) as store:
         saw["with two nodes of three"] = len(store.scan("k", timeout_s=20.0)), store.get("c is back", timeout_s=20.0)
+        saw["snapshots of all"] = all(m.snapshot_index for m in kv.status(NAME).members if m.state == "running")
         saw["a later version is higher"] = store.put("more", 3, timeout_s=20.0) > last
     nodes.add("c")
     eventually(lambda: len(all_running(NAME)) == 3)

@@ -1,0 +1,307 @@
+"""A large state on its way from one node to another, beside the store's service; and the time that a restart takes.
+
+Here:   `run_transfer`: a member that was away is sent a snapshot, against a plain actor that fetches the same bytes.
+        `run_restart`: from `kv.start` to the first answer.
+Never:  tables (figures.py), the command line (bench.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import numpy
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+
+import kv
+from kv.app.bench_load import Outstanding
+from kv.app.figures import Figure
+from kv.app.members import NotInTime, Watch, wait_until_whole
+from kv.app.surroundings import fresh_directory, fresh_store
+from raft_actors.codec import CHUNK_BYTES_MAX
+from raft_actors.config import MIB, RaftConfig
+from raft_actors.core.types import MemberId
+from raft_actors.names import NAMESPACE, peer_name
+
+RACKS: Final = ("near", "far")
+PLACES: Final = [{"rack": "near"}, {"rack": "near"}, {"rack": "far"}]
+STORE_BYTES: Final = 256 * MIB
+"""Of each node's object store: a few slices, far less than the state."""
+VALUE_BYTES: Final = 16 * 1024
+OUTSTANDING: Final = 64
+PUTS_PER_S: Final = 100
+PUT_S_MAX: Final = 1.0
+SAVE_TIMEOUT_S: Final = 600.0
+TRANSFER_TIMEOUT_S: Final = 600.0
+WHOLE_S: Final = 120.0
+SHARE_MIN: Final = 0.5
+RESTART_S_MAX: Final = 15.0
+BATCH: Final = 10_000
+
+CONFIG: Final = kv.Config(raft=RaftConfig(log_bytes_max=4096 * MIB))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """What came of one transfer."""
+
+    figures: list[Figure]
+    elections: int
+
+
+def missing(gib: float) -> str | None:
+    """What the machine lacks for a state of so many GiB; None: nothing."""
+    memory, disk = psutil.virtual_memory().available, shutil.disk_usage("/var/tmp").free
+    needs_memory, needs_disk = gib * 6 * 2**30, gib * 16 * 2**30
+    if memory < needs_memory:
+        return f"it needs {needs_memory / 2**30:.0f} GiB of memory, and {memory / 2**30:.1f} GiB are free"
+    if disk < needs_disk:
+        return f"it needs {needs_disk / 2**30:.0f} GiB of disk, and {disk / 2**30:.1f} GiB are free"
+    return None
+
+
+@contextmanager
+def two_nodes() -> Iterator[None]:
+    """A Ray of two nodes on this machine, told apart by a label."""
+    # It is nobody else's: the machine's "current" Ray stays what it is.
+    before = ray._private.utils.write_ray_address, ray._common.utils.reset_ray_address
+    ray._private.utils.write_ray_address = ray._common.utils.reset_ray_address = lambda *_, **__: None
+    cluster = Cluster()
+    try:
+        for rack in RACKS:
+            cluster.add_node(
+                num_cpus=1, labels={"rack": rack}, include_dashboard=False, object_store_memory=STORE_BYTES
+            )
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        ray._private.utils.write_ray_address, ray._common.utils.reset_ray_address = before
+
+
+def run_transfer(gib: float, progress: Callable[[str], None]) -> Transfer:
+    """Load so many GiB while a member stands still, then see it catch up by a snapshot. Raises `NotInTime`."""
+    directory = fresh_directory("transfer")
+    try:
+        with two_nodes():
+            plain_s, plain_bytes = plain_transfer(gib, directory)
+            progress(f"a plain actor: {plain_bytes / MIB / plain_s:,.0f} MiB/s")
+            with kv.start("transfer", data_dir=str(directory / "data"), config=CONFIG, placement=PLACES) as store:
+                try:
+                    return _transfer(store, gib, plain_bytes / plain_s, progress)
+                finally:
+                    kv.shutdown("transfer")
+    finally:
+        shutil.rmtree(directory)
+
+
+def _transfer(store: kv.Client, gib: float, plain_bytes_per_s: float, progress: Callable[[str], None]) -> Transfer:
+    with Watch(store.group) as watch:
+        before = wait_until_whole(watch, len(PLACES), WHOLE_S)
+        leads = before.members[before.leader or 0]
+        laggard = next(member for member in before.members if PLACES[member.id] != PLACES[leads.id])
+        stopped = [psutil.Process(pid) for pid in (laggard.pid, laggard.server_pid) if pid is not None]
+        for process in stopped:
+            process.suspend()
+        try:
+            _load(store, round(gib * 2**30 / VALUE_BYTES), progress)
+            _save_all_but(store, laggard.id, progress)
+        finally:
+            for process in stopped:
+                process.resume()
+        progress("the member goes on; the transfer begins")
+        with Puts(store) as puts:
+            event = _fetched(store, laggard.id, TRANSFER_TIMEOUT_S)
+            progress(f"fetched {event['bytes'] / MIB:,.0f} MiB in {event['ms'] / 1000:.1f} s; its application restores")
+            watch.wait_for(
+                lambda status: (status.members[laggard.id].last_applied or 0) >= event["index"],
+                "the member's application in step",
+                TRANSFER_TIMEOUT_S,
+            )
+        after = wait_until_whole(watch, len(PLACES), WHOLE_S)
+    bytes_per_s = event["bytes"] / (event["ms"] / 1000)
+    elections = max(member.term for member in after.members) - max(member.term for member in before.members)
+    figures = [
+        Figure(name="state", value=event["bytes"] / MIB, unit="MiB"),
+        Figure(name="from the offer to a durable state", value=bytes_per_s / MIB, unit="MiB/s"),
+        Figure(
+            name="the same bytes fetched, checked and written by a plain actor",
+            value=plain_bytes_per_s / MIB,
+            unit="MiB/s",
+        ),
+        Figure(name="share of the plain actor's speed", value=bytes_per_s / plain_bytes_per_s, at_least=SHARE_MIN),
+        Figure(name=f"slowest put of {puts.ok:,} at {PUTS_PER_S}/s", value=puts.slowest_s, unit="s", at_most=PUT_S_MAX),
+        Figure(name="puts that failed", value=puts.failed, at_most=0),
+        Figure(name="new leaders", value=elections, at_most=0),
+    ]
+    return Transfer(figures=figures, elections=elections)
+
+
+def _load(store: kv.Client, count: int, progress: Callable[[str], None]) -> None:
+    puts = Outstanding(store, OUTSTANDING, timeout_s=60)
+    block = os.urandom(VALUE_BYTES - 8)
+    for number in range(count):
+        puts.put(f"block/{number:08}", number.to_bytes(8) + block)
+        if number % 8192 == 0:
+            progress(f"{number:,} of {count:,} values of 16 KiB")
+    puts.drain()
+    if puts.failures:
+        raise NotInTime(f"loading failed: {dict(puts.failures)}; give the machine more time")
+
+
+def _save_all_but(store: kv.Client, laggard: int, progress: Callable[[str], None]) -> None:
+    """Twice, with a write between: the log then begins behind everything that the laggard has."""
+    for _ in range(2):
+        store.put("between", time.time(), timeout_s=30)
+        peers = [_peer(store, at) for at in range(len(PLACES)) if at != laggard]
+        ray.get([peer.save_snapshot.remote(SAVE_TIMEOUT_S) for peer in peers])
+        progress("the others have taken a snapshot")
+
+
+def _peer(store: kv.Client, member: int) -> Any:
+    return ray.get_actor(peer_name(store.group, MemberId(member)), namespace=NAMESPACE)
+
+
+def _fetched(store: kv.Client, laggard: int, timeout_s: float) -> dict[str, Any]:
+    """The laggard's own note of the snapshot that it was sent."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        for event in ray.get(_peer(store, laggard).events.remote(0, 0)):
+            if event["kind"] == "snapshot" and event["details"]["how"] == "fetched":
+                found: dict[str, Any] = event["details"]
+                return found
+        time.sleep(0.2)
+    raise NotInTime(f"no snapshot was fetched within {timeout_s:.0f} s; give the machine more time")
+
+
+class Puts:
+    """Puts at a fixed rate; how long the slowest took."""
+
+    def __init__(self, store: kv.Client) -> None:
+        self._store = store
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.ok = self.failed = 0
+        self.slowest_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="puts", daemon=True)
+
+    def __enter__(self) -> Puts:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        next_s, number = time.monotonic(), 0
+        while not self._stop.is_set():
+            number += 1
+            put = self._store.submit_put(f"beside/{number % 1000}", number, timeout_s=30)
+            put.add_done_callback(partial(self._ended, time.monotonic()))
+            next_s += 1 / PUTS_PER_S
+            time.sleep(max(0.0, next_s - time.monotonic()))
+
+    def _ended(self, at_s: float, put: Future[int]) -> None:
+        with self._lock:
+            if put.exception() is None:
+                self.ok += 1
+            else:
+                self.failed += 1
+            self.slowest_s = max(self.slowest_s, time.monotonic() - at_s)
+
+
+# -- a plain actor -----------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """Has the bytes, and puts a slice into the object store when it is asked for."""
+
+    def slice(self, size: int) -> list[Any]:
+        return [ray.put(numpy.frombuffer(os.urandom(MIB) * (size // MIB), numpy.uint8))]
+
+
+class Sink:
+    """Fetches slices, sums them, and writes them to a file that is synced each 4 MiB."""
+
+    def fetch(self, source: Any, count: int, size: int, path: str) -> float:
+        began_s = time.monotonic()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            following = source.slice.remote(size)
+            for number in range(count):
+                (reference,) = ray.get(following)
+                if number + 1 < count:
+                    following = source.slice.remote(size)
+                data = memoryview(ray.get(reference))
+                for at in range(0, size, CHUNK_BYTES_MAX):
+                    piece = data[at : at + CHUNK_BYTES_MAX]
+                    crc32(piece)
+                    os.write(descriptor, piece)
+                    os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        return time.monotonic() - began_s
+
+
+SOURCE: Final[Any] = ray.remote(num_cpus=0)(Source)
+SINK: Final[Any] = ray.remote(num_cpus=0)(Sink)
+
+
+def plain_transfer(gib: float, directory: Path) -> tuple[float, int]:
+    """Seconds and bytes of a plain actor that does the same, from the node of the leader to that of the laggard."""
+    size = CONFIG.raft.snapshot_slice_bytes_max
+    count = max(1, round(gib * 2**30 / size))
+    source: Any = SOURCE.options(label_selector={"rack": RACKS[0]}).remote()
+    sink: Any = SINK.options(label_selector={"rack": RACKS[1]}).remote()
+    path = directory / "plain"
+    try:
+        return ray.get(sink.fetch.remote(source, count, size, str(path))), count * size
+    finally:
+        path.unlink(missing_ok=True)
+        for actor in (source, sink):
+            ray.kill(actor)
+
+
+# -- restart -----------------------------------------------------------------------------------------------------------
+
+
+def run_restart(keys: int, progress: Callable[[str], None]) -> list[Figure]:
+    """So many keys, a log as long as it gets, all processes ended; then from `kv.start` to the first answer."""
+    with fresh_store("restart", config=kv.Config(raft=replace(CONFIG.raft))) as store:
+        for first in range(0, keys, BATCH):
+            store.put_many({f"key/{at:09}": "x" * 100 for at in range(first, min(first + BATCH, keys))}, timeout_s=60)
+        progress(f"{keys:,} keys; filling the log")
+        puts = Outstanding(store, 4 * OUTSTANDING, timeout_s=60)
+        number = 0
+        while (
+            log_bytes := max(member.log_bytes or 0 for member in kv.status(store.group).members)
+        ) < CONFIG.raft.snapshot_log_bytes * 3 // 4:
+            for _ in range(10_000):
+                number += 1
+                puts.put(f"key/{number % keys:09}", "y" * 100)
+        puts.drain()
+        name = store.group
+        kv.shutdown(name)
+        progress(f"shut down with a log of {log_bytes / MIB:.0f} MiB; starting again")
+        began_s = time.monotonic()
+        with kv.start(name, start_timeout_s=120) as again:
+            again.get("key/000000001", timeout_s=120)
+            seconds = time.monotonic() - began_s
+    return [
+        Figure(name="log at the restart", value=log_bytes / MIB, unit="MiB"),
+        Figure(name=f"restart with {keys:,} keys: first answer", value=seconds, unit="s", at_most=RESTART_S_MAX),
+    ]
