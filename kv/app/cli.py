@@ -36,7 +36,7 @@ LOOK_S: Final = 0.1
 
 STATUS_COLUMNS: Final = (
     *("id", "node", "state", "role", "term", "leader"),
-    *("commit_index", "last_applied", "log_bytes", "uptime_s", "error"),
+    *("commit_index", "last_applied", "log_bytes", "snapshot_index", "snapshot", "uptime_s", "error"),
 )
 LIST_COLUMNS: Final = ("name", "members", "running", "leader", "has_quorum")
 DOCTOR_COLUMNS: Final[Mapping[str, Sequence[str]]] = {

@@ -164,11 +164,19 @@ class SnapshotDesk:
         """
         if self._stored is not None and self._stored.last.index >= offer.snapshot.last.index:
             return self._stored
+        if self._job is not None and self._is_forsaken(self._job, offer.source, now_ms):
+            self._give_up(self._job, "", now_ms)  # else a member that is needed waits for a dead one until PATIENCE_MS
         if self._job is None and now_ms >= self._not_before_ms:
             job = self._begin(offer.source, now_ms)
             job.meta, job.after = offer.snapshot, offer.after
             self._ask(job, now_ms)
         return None
+
+    def _is_forsaken(self, job: _Job, leader: MemberId, now_ms: int) -> bool:
+        """Whether its source leads no more, and sends nothing either."""
+        if job.source in (None, leader) or job.over or job.complete or job.in_hand:
+            return False
+        return now_ms - job.progress_ms >= 2 * self._config.rpc_deadline_ms
 
     def want(self, number: int, applied_index: LogIndex) -> None:
         """Somebody wants one, however small the log. Ends in `save_ended`."""
@@ -207,6 +215,7 @@ class SnapshotDesk:
     def _begin(self, source: MemberId | None, now_ms: int) -> _Job:
         self._jobs += 1
         self._job = _Job(number=self._jobs, source=source, began_ms=now_ms, progress_ms=now_ms)
+        self._ports.note("snapshot_begun", {"source": source})
         return self._job
 
     # -- slices -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 
 import kv
 from kv.app.bench_failover import key_of, lost_puts
-from kv.app.bench_soak import CONFIG, Soak, elections, log_bytes
+from kv.app.bench_snapshot import Pause, growth
+from kv.app.bench_soak import CONFIG, Soak, elections, log_bytes, slope_mb_per_hour
 from kv.app.figures import Figure, first_after, markdown_row, median_ratio, table
 from kv.app.members import Killed, is_whole
 from kv.app.tally import Tally
@@ -133,3 +134,17 @@ def test_a_look_at_the_tally_tells_all_outcomes_and_what_is_recent() -> None:
     first, second = tally.look()["put"], tally.look()["put"]
     assert (first.ok, first.unknown, first.not_done, first.recent, first.recent_median_ms) == (2, 1, 0, 2, 3.0)
     assert (second.ok, second.unknown, second.recent, second.recent_median_ms) == (2, 1, 0, None)
+
+
+class TestSnapshots:
+    def test_growth_is_the_ratio_of_the_stalls(self) -> None:
+        small, large = (Pause(keys=keys, figures=[], stall_ms=stall) for keys, stall in ((1000, 10.0), (4000, 13.0)))
+        figure = growth(small, large)
+        assert figure.value == pytest.approx(1.3)
+        assert figure.is_met is False
+        assert growth(dataclasses.replace(small, stall_ms=0.0), large).is_met is False
+
+    def test_the_slope_is_that_of_the_line_through_the_samples(self) -> None:
+        samples = [(second, 50e6 + second * 1000 + noise) for second, noise in ((0, 5), (10, -5), (20, -5), (30, 5))]
+        assert slope_mb_per_hour(samples) == pytest.approx(3.6, rel=0.01)
+        assert slope_mb_per_hour(samples[:1]) == 0.0

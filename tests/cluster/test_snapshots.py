@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,6 +60,10 @@ def members() -> tuple[MemberStatus, ...]:
     return kv.status(NAME).members
 
 
+def peer_of(group: str, member: int) -> Any:
+    return ray.get_actor(peer_name(group, MemberId(member)), namespace=NAMESPACE)
+
+
 def fill(store: kv.Client, prefix: str, count: int = 60) -> dict[str, str]:
     """So many keys, one command each: some snapshots' worth."""
     written = {f"{prefix}{number:04}": f"{number}{VALUE}" for number in range(count)}
@@ -75,9 +80,10 @@ def snapshot_indexes() -> list[int]:
 
 def test_all_members_take_them_and_their_logs_stay_small(store: kv.Client) -> None:
     written: dict[str, str] = {}
-    for round_ in range(4):
+    for _ in range(4):
         before = snapshot_indexes()
-        written |= fill(store, f"a{round_}-")
+        for _ in range(3):  # the same keys: where the state grows, snapshots become rarer
+            written |= fill(store, "a", 20)
         eventually(lambda: all(now > was for now, was in zip(snapshot_indexes(), before, strict=True)))  # noqa: B023
     eventually(lambda: all((member.log_bytes or LOG_MOST) < LOG_MOST for member in members()))
     assert store.get_many(list(written)) == written
@@ -120,9 +126,11 @@ def test_a_member_that_lags_behind_the_log_is_sent_one(store: kv.Client) -> None
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
         try:
-            written = fill(store, "d", 120)
-            others = [member for member in members() if member.id != laggard.id]
-            assert others
+            written = fill(store, "d", 20)
+            others = [peer_of(NAME, at) for at in range(3) if at != laggard.id]
+            for _ in range(2):  # their logs then begin at the first of the two, behind all that it has
+                store.put("d-between", 1, timeout_s=20)
+                ray.get([peer.save_snapshot.remote() for peer in others])
         finally:
             for process in stopped:
                 process.send_signal(signal.SIGCONT)
@@ -131,8 +139,8 @@ def test_a_member_that_lags_behind_the_log_is_sent_one(store: kv.Client) -> None
         load.wait_for_more()
     assert store.get_many(list(written)) == written
     eventually(lambda: len({member.last_applied for member in members()}) == 1)
-    peer = ray.get_actor(peer_name(NAME, MemberId(laggard.id)), namespace=NAMESPACE)
-    kinds = [(event["kind"], event["details"].get("how")) for event in ray.get(peer.events.remote(0, 0))]
+    told = ray.get(peer_of(NAME, laggard.id).events.remote(0, 0))
+    kinds = [(event["kind"], event["details"].get("how")) for event in told]
     assert ("snapshot", "fetched") in kinds
 
 
@@ -142,8 +150,7 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before(ray_cluster: None, da
         for round_ in range(2):
             store.put_many({f"k{round_}-{number}": number for number in range(100)})
             eventually(lambda: len({member.last_applied for member in kv.status(group_name).members}) == 1)
-            peers = [ray.get_actor(peer_name(group_name, MemberId(at)), namespace=NAMESPACE) for at in range(3)]
-            indexes = ray.get([peer.save_snapshot.remote() for peer in peers])
+            indexes = ray.get([peer_of(group_name, at).save_snapshot.remote() for at in range(3)])
         store.put("last", "after the snapshots")
     kv.shutdown(group_name)
     newest = [file for file in Path(data_dir).rglob("*.snap") if f"snap-{max(indexes):020d}" in file.name]
@@ -152,11 +159,11 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before(ray_cluster: None, da
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
-    with kv.start(group_name) as store:
+    with kv.start(group_name, data_dir=data_dir) as store:
         assert store.get("last") == "after the snapshots"
         assert len(store.scan("k")) == 200
-        peer = ray.get_actor(peer_name(group_name, MemberId(0)), namespace=NAMESPACE)
-        told = [event["details"]["why"] for event in ray.get(peer.events.remote(0, 0)) if event["kind"] == DAMAGED]
+        events = ray.get(peer_of(group_name, 0).events.remote(0, 0))
+        told = [event["details"]["why"] for event in events if event["kind"] == DAMAGED]
         assert len(told) == 1
         assert newest[0].name.split("-")[1] in told[0]
         assert all((member.snapshot_index or 0) < max(indexes) for member in kv.status(group_name).members)
