@@ -289,7 +289,7 @@ class SnapshotDesk:
             self._ports.ask_peer(job.source, job.number, request)
 
     def _look_after(self, job: _Job, now_ms: int) -> None:
-        if job.over or job.complete:
+        if job.over or job.complete or job.in_hand >= SLICES_AHEAD_MAX:
             return  # the disk's time
         if job.source is not None and job.meta is not None and job.meta.last.index <= self._state.commit_index:
             self._give_up(job, "", now_ms)  # entries were quicker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -109,9 +108,8 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     monkeypatch.setattr(actor_module, "ATTACH_RETRY_S", (0.001, 0.002))
     monkeypatch.setattr(actor_module, "PEER_TIMEOUT_S", LONG_S)
     monkeypatch.setattr(actor_module, "EXPIRE_S", 0.001)
-    monkeypatch.setattr(actor_module.gc, "collect", lambda: 0)  # a tenth of a second among all that pytest holds
+    monkeypatch.setattr(actor_module, "freeze_what_lasts", lambda: None)  # of all that pytest holds
     yield context
-    gc.unfreeze()
     sys.setswitchinterval(interval_s)
 
 

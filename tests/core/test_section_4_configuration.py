@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from raft_actors.core.configuration import Configurations
 from raft_actors.core.effects import CommitAdvanced, ConfigurationChanged, Count, DropReason, ReadConfirmed, SendRequest
 from raft_actors.core.entries import Configuration, Entry
 from raft_actors.core.messages import (
@@ -20,7 +21,7 @@ from raft_actors.core.messages import (
     RequestVote,
     RequestVoteReply,
 )
-from raft_actors.core.types import EntryId, Role
+from raft_actors.core.types import EntryId, LogIndex, Role
 from tests.core.builders import (
     SETTINGS,
     Peer,
@@ -52,6 +53,21 @@ def in_force(peer: Peer) -> Configuration:
 
 class TestWhichIsInForce:
     """ "A server always uses the latest configuration in its log, regardless of whether the entry is committed." """
+
+    @pytest.mark.parametrize(("index", "place"), [(0, 0), (1, 0), (2, 2), (4, 2), (5, 5), (99, 5)])
+    def test_of_an_entry_it_is_the_newest_at_or_before_it(self, index: int, place: int) -> None:
+        configurations = Configurations(LogIndex(0), configuration([0]))
+        configurations.appended([change(1, 2, 0, 1), *log_of(1, 1, after=2), change(1, 5, 0, 1, 2)])
+        voters = {0: [0], 2: [0, 1], 5: [0, 1, 2]}[place]
+        assert configurations.at(LogIndex(index)) == (place, configuration(voters))
+        configurations.truncated(LogIndex(5))
+        assert configurations.at(LogIndex(index))[0] == min(place, 2)
+
+    def test_of_an_entry_above_the_logs_base_it_is_known_after_a_compaction(self) -> None:
+        configurations = Configurations(LogIndex(0), configuration([0]))
+        configurations.appended([change(1, 2, 0, 1), *log_of(1, 1, after=2), change(1, 5, 0, 1, 2)])
+        configurations.compacted(LogIndex(3))
+        assert [configurations.at(LogIndex(index))[0] for index in (3, 4, 5)] == [2, 2, 5]
 
     def test_from_the_moment_it_is_appended(self) -> None:
         """Reliability D2."""

@@ -17,6 +17,7 @@ from raft_actors.core.effects import (
     StateReplaced,
 )
 from raft_actors.core.messages import AppendEntriesReply, InstallSnapshotReply
+from raft_actors.core.snapshotting import snapshot_of
 from raft_actors.core.types import GENESIS_ID, EntryId, Role
 from tests.core.builders import (
     Peer,
@@ -84,6 +85,60 @@ class TestWhatTheLogForgets:
         peer.stored(snapshot(1, 4, members=change, placed=EntryId(1, 2)))
         assert peer.state.configurations.in_force == change
         assert peer.state.configurations.before is None
+
+
+class TestWhatAStateStandsFor:
+    """Everything up to an entry, and the configuration in force there (dissertation §4, C7)."""
+
+    FIRST, SECOND = configuration(range(3), [3]), configuration(range(4))
+
+    def changing(self) -> Peer:
+        """Configurations at 2 and 5, eight of nine entries committed."""
+        log = (
+            *log_of(1),
+            entry(1, 2, self.FIRST),
+            *log_of(1, 1, after=2),
+            entry(2, 5, self.SECOND),
+            *log_of(2, after=5),
+        )
+        log = (*log, *(entry(2, index, stamp_ms=index) for index in (7, 8, 9)))
+        return follower(log=log, term=2, commit=8)
+
+    @pytest.mark.parametrize("index", range(1, 9))
+    def test_the_newest_configuration_at_or_before_it(self, index):
+        peer = self.changing()
+        term, stamp_ms = (1 if index < 5 else 2), (index if index > 6 else 0)
+        if index < 2:
+            expected = snapshot(term, index)
+        elif index < 5:
+            expected = snapshot(term, index, members=self.FIRST, placed=EntryId(1, 2))
+        else:
+            expected = snapshot(term, index, members=self.SECOND, placed=EntryId(2, 5), stamp_ms=stamp_ms)
+        assert snapshot_of(peer.state, EntryId(term, index)) == expected
+
+    @pytest.mark.parametrize("last", [EntryId(2, 9), EntryId(2, 10), EntryId(1, 8), EntryId(3, 8), GENESIS_ID])
+    def test_nothing_where_that_entry_is_not_known_to_be_committed_or_not_held(self, last):
+        assert snapshot_of(self.changing().state, last) is None
+
+    def test_where_the_log_does_not_reach_back_the_newest_snapshot_knows_where_it_stood(self):
+        peer = self.changing()
+        for index, term in ((6, 2), (7, 2)):
+            peer.stored(snapshot_of(peer.state, EntryId(term, index)))
+        assert peer.state.log.base == EntryId(2, 6)
+        assert snapshot_of(peer.state, EntryId(2, 8)) == snapshot(
+            2, 8, members=self.SECOND, placed=EntryId(2, 5), stamp_ms=8
+        )
+        assert snapshot_of(peer.state, EntryId(2, 5)) is None, "below the base nothing is known any more"
+
+    def test_so_it_is_after_a_start(self):
+        meta = snapshot(1, 4, members=self.FIRST, placed=EntryId(1, 2))
+        peer = restored(taken=meta, base=meta.last, log=log_of(1, 1, after=4))
+        peer.ask(append(1, EntryId(1, 6), commit=6))
+        assert snapshot_of(peer.state, EntryId(1, 6)) == snapshot(1, 6, members=self.FIRST, placed=EntryId(1, 2))
+
+    def test_without_any_other_it_is_that_of_the_genesis_also_where_the_log_begins_later(self):
+        peer = compacted_leader()
+        assert snapshot_of(peer.state, EntryId(1, 10)) == snapshot(1, 10)
 
 
 class TestAStart:

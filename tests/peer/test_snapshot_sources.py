@@ -1,0 +1,46 @@
+"""Another leader offers a snapshot while one of the last leader's is under way.
+
+With two of three members left, nothing is committed until the third one has its snapshot. So it must not wait for a
+dead source as long as for a slow one; and what still comes must not be begun anew.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from raft_actors.core.types import EntryId
+from raft_actors.peer.filing import Step
+from tests.core.builders import snapshot
+from tests.peer.desk import DEADLINE_MS, Bench
+
+AT_20 = EntryId(1, 20)
+
+
+def test_one_whose_source_sends_nothing_any_more_is_given_up_for_it() -> None:
+    bench = Bench().fetching()
+    first = bench.job
+    bench.lose().now_ms += 2 * DEADLINE_MS
+    bench.offered(snapshot(1, 20), source=2)
+    assert bench.given_up == [first]
+    assert bench.desk.error is None, "that is no failure: the next one begins at once"
+    bench.filed(Step.ENDED, job=first)
+    bench.offered(snapshot(1, 20), source=2)
+    assert [to for to, _, _ in bench.ports.fetched] == [1, 2]
+
+
+@pytest.mark.parametrize("what", ["the last leader", "something came lately", "the disk is slow", "it is whole"])
+def test_others_go_on(what: str) -> None:
+    bench = Bench().fetching()
+    bench.now_ms += 2 * DEADLINE_MS - 1
+    match what:
+        case "the last leader":
+            bench.now_ms += 1
+        case "something came lately":
+            bench.give(last=AT_20).written()
+            bench.now_ms += 2 * DEADLINE_MS - 1
+        case "the disk is slow":
+            bench.give(last=AT_20).now_ms += 2 * DEADLINE_MS
+        case _:
+            bench.give(last=AT_20, ends=True).written().now_ms += 2 * DEADLINE_MS
+    bench.offered(snapshot(1, 20), source=1 if what == "the last leader" else 2)
+    assert not bench.given_up
