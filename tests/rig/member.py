@@ -8,80 +8,36 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from itertools import groupby
 
 from raft_actors.application import exchange
-from raft_actors.application.exchange import ATTACH, ATTACH_ANSWER, Attach, Attached, ClusterId, Epoch
-from raft_actors.application.host import ApplicationHost, ApplicationStopped
+from raft_actors.application.exchange import AskSlice, Attached, Epoch, Restore
+from raft_actors.application.host import ApplicationHost
 from raft_actors.application.limits import Ticket
-from raft_actors.application.requests import Answer, Attempt, QueryAnswer
-from raft_actors.application.settings import decode_settings
+from raft_actors.application.requests import Attempt
+from raft_actors.application.slices import SLICE_REQUEST, SliceRequest
 from raft_actors.config import RaftConfig
-from raft_actors.core.effects import Persist, Record
+from raft_actors.core.effects import Compact, Persist, Record
 from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, RpcId
 from raft_actors.envelopes import encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
+from raft_actors.peer.clock import Clock
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.filing import FilingOrder
 from raft_actors.peer.perform import METHODS
+from raft_actors.peer.snapshots import SaveAnswer
 from raft_actors.storage.interface import Storage
-from tests.application.builders import Journal
+from tests.rig.application import Application
 from tests.rig.network import Flight, Network, Part
+from tests.rig.snapshots import Snapshots
+from tests.rig.waiting import ManualClock, Read, Waiting
 from tests.sim.checks import Checks
 
 LATE_MS = 10**12
-
-
-class ManualClock:
-    """Stands still until the rig moves it."""
-
-    def __init__(self) -> None:
-        self.time_ms = 10_000
-
-    def now_ms(self) -> int:
-        return self.time_ms
-
-
-class Application:
-    """The process beside the peer: a journal of commands behind the product's host."""
-
-    def __init__(self, settings: bytes) -> None:
-        self.journal = Journal()
-        self.host = ApplicationHost(self.journal, decode_settings(settings).sessions)
-        self.cluster_id: ClusterId | None = None
-        self.answers: dict[int, Answer] = {}
-        self.query_answers: dict[int, QueryAnswer] = {}
-        self.ticket_count = 0
-
-    def take_answers(self) -> None:
-        """Note who got an answer."""
-        answers, query_answers = self.host.take_answers()
-        for ticket, answer in answers:
-            assert ticket not in self.answers, f"ticket {ticket} was answered twice"
-            self.answers[ticket] = answer
-        self.query_answers.update(query_answers)
-
-
-@dataclass(slots=True, kw_only=True)
-class Read:
-    """A read at the peer's door, and its answer once there is one."""
-
-    must_see: int
-    """Committed, and perhaps acknowledged, when the read arrived."""
-    answer: exchange.ReadAnswer | None = None
-
-
-@dataclass(slots=True)
-class Waiting:
-    """What the engine asked for and the rig has not done yet."""
-
-    writes: list[Persist] = field(default_factory=list)
-    application_calls: list[ApplyCall | exchange.TermLost] = field(default_factory=list)
-    requests: dict[RequestId, Flight] = field(default_factory=dict)
-    """Received and not answered."""
 
 
 class Member:
@@ -94,7 +50,10 @@ class Member:
         self.storage: Storage | None = None
         self.application: Application | None = None
         self.waiting = Waiting()
-        self.disk_held = self.application_held = self.proposal_answers_held = False
+        self.disk_held = self.application_held = self.proposal_answers_held = self.restore_held = False
+        self.reattaches = False
+        """The peer cut its application off."""
+        self.save_answers: dict[int, SaveAnswer] = {}
         self.held_proposal_answers: list[tuple[int, exchange.ProposeAnswer]] = []
         self.reads: dict[int, Read] = {}
         self.notes: list[tuple[str, dict[str, object]]] = []
@@ -102,6 +61,8 @@ class Member:
         self.beaten_ms = 0
         self.start = 0
         self._writing: tuple[Record, ...] = ()
+        self._snapshots: Snapshots | None = None
+        self._clock: Clock | None = None
         self._request_count = 0
         self._proposal_count = 0
         self._proposal_answers: dict[int, exchange.ProposeAnswer] = {}
@@ -117,10 +78,11 @@ class Member:
         """A process starts on a disk: with what was durable, and nothing else."""
         found = storage.recovered
         self.directory_id = found.incarnation.directory_id
-        self._checks.recovered(self.directory_id, found)
+        self._checks.recovered(self.directory_id, found, found.snapshot)
         if found.genesis is None:
             storage.write_genesis(genesis)  # as `join` or `bootstrap` do
         self.storage = storage
+        self._clock = clock
         self.waiting = Waiting()
         self.start += 1
         self.failure = None
@@ -131,15 +93,27 @@ class Member:
             genesis=genesis,
             hard_state=found.hard_state,
             entries=found.entries,
+            base=found.base,
+            snapshot=found.snapshot,
         )
-        self.engine = Engine(state=state, genesis=genesis, config=config, clock=clock, dice=dice, ports=self)
+        self.reattaches = False
+        self._snapshots = Snapshots(storage, clock, self._checks)
+        self.engine = Engine(
+            state=state,
+            genesis=genesis,
+            config=config,
+            clock=clock,
+            dice=dice,
+            ports=self,
+            log_bytes=storage.log_bytes,
+        )
         self._checks.started(self)
 
     def end(self) -> list[Flight]:
         """The process is gone, with all it held. Returns the requests that it will not answer."""
         self._checks.stopped(self, self._writing)
         self._writing = ()
-        self.engine = self.storage = None
+        self.engine = self.storage = self._snapshots = None
         requests = list(self.waiting.requests.values())
         self.waiting = Waiting()
         self.held_proposal_answers = []
@@ -153,23 +127,61 @@ class Member:
         assert self.engine is not None, f"member {self.member_id} is down"
         return self.engine
 
+    def _now_ms(self) -> int:
+        assert self._clock is not None, f"member {self.member_id} never ran"
+        return self._clock.now_ms()
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Of a member that runs."""
+        assert self._snapshots is not None, f"member {self.member_id} is down"
+        return self._snapshots
+
     # -- disk ---------------------------------------------------------------------------------------------------------
 
     def write(self, persist: Persist) -> None:
         self.waiting.writes.append(persist)
 
-    def sync(self, count: int | None = None) -> Callable[[Engine], None]:
-        """The oldest writes, as one group; what the engine is to be told afterwards."""
+    def compact(self, to: LogIndex) -> None:
+        self.waiting.writes.append(Compact(to=to))
+
+    def sync(self, count: int | None = None) -> list[Callable[[Engine], None]]:
+        """The oldest writes, as one group; what the engine is to be told afterwards. A compaction is one by itself."""
         assert self.storage is not None
         count = len(self.waiting.writes) if count is None else count
         done, self.waiting.writes = self.waiting.writes[:count], self.waiting.writes[count:]
-        records: list[Record] = [record for persist in done for record in persist.records]
+        told: list[Callable[[Engine], None]] = []
+        for is_group, works in groupby(done, key=lambda work: isinstance(work, Persist)):
+            if is_group:
+                told.append(self._write_group([work for work in works if isinstance(work, Persist)]))
+            else:
+                told += [self._compact(work.to) for work in works if isinstance(work, Compact)]
+        return told
+
+    def _write_group(self, group: list[Persist]) -> Callable[[Engine], None]:
+        assert self.storage is not None
+        records: list[Record] = [record for persist in group for record in persist.records]
         self._writing = tuple(records)
         self.storage.write(records)
         self._writing = ()
         self._checks.wrote(self.running().state.directory_id, records)
-        seq, log_bytes = done[-1].seq, self.storage.log_bytes
+        seq, log_bytes = group[-1].seq, self.storage.log_bytes
         return lambda engine: engine.written(seq, log_bytes)
+
+    def _compact(self, to: LogIndex) -> Callable[[Engine], None]:
+        assert self.storage is not None
+        self.storage.compact(to)
+        self._checks.compacted(self.running().state.directory_id, to)
+        self._tell(f"{self.member_id} compacts its log to {to}")
+        log_bytes = self.storage.log_bytes
+        return lambda engine: engine.compacted(log_bytes)
+
+    def file(self, order: FilingOrder) -> None:
+        self.waiting.files.append(order)
+
+    def do_filing(self) -> Callable[[Engine], None]:
+        """The oldest order of a snapshot's file; what the engine is to be told afterwards."""
+        return self.snapshots.do(self.waiting.files.pop(0))
 
     # -- network ------------------------------------------------------------------------------------------------------
 
@@ -205,7 +217,33 @@ class Member:
         data = CHAIN_REPORT.encode(report)
         self._network.send(Flight(src=self.member_id, dst=to, method="report_chains", part=Part.NOTICE, data=data))
 
+    def ask_peer(self, to: MemberId, job: int, request: SliceRequest) -> None:
+        self._network.send(
+            Flight(
+                src=self.member_id,
+                dst=to,
+                method="read_snapshot",
+                part=Part.REQUEST,
+                data=SLICE_REQUEST.encode(request),
+                rpc_id=RpcId(job),
+                caller_start=self.start,
+            )
+        )
+
     # -- application --------------------------------------------------------------------------------------------------
+
+    def ask_application(self, asked: AskSlice) -> None:
+        self.waiting.application_calls.append(asked)
+
+    def cut_application(self) -> None:
+        self.reattaches = True
+        if self.application is not None:
+            self.application.host.detach()
+            self.application.take_answers()
+
+    def save_ended(self, number: int, answer: SaveAnswer) -> None:
+        assert number not in self.save_answers, f"save {number} was answered twice"
+        self.save_answers[number] = answer
 
     def apply(self, call: ApplyCall) -> None:
         self.waiting.application_calls.append(call)
@@ -213,39 +251,31 @@ class Member:
     def term_lost(self, news: exchange.TermLost) -> None:
         self.waiting.application_calls.append(news)
 
-    def application_work(self) -> tuple[int, exchange.ApplyAnswer | None] | None:
-        """Let the application work on the oldest call; its answer, or None for a notice."""
+    def application_work(self) -> Callable[[Engine], None] | None:
+        """Let the application work on the oldest call; what the engine is to be told afterwards."""
         call = self.waiting.application_calls.pop(0)
-        application = self.application
-        if isinstance(call, exchange.TermLost):
-            if application is not None:
-                application.host.term_lost(exchange.TERM_LOST.decode(exchange.TERM_LOST.encode(call)))
-                application.take_answers()
-            return None
-        if application is None:
-            return call.call_id, None
-        try:
-            answer = application.host.apply(exchange.APPLY.decode(exchange.APPLY.encode(call.request)))
-        except ApplicationStopped:
-            assert application.host.stopped is not None
-            answer = application.host.stopped
-        application.take_answers()
-        return call.call_id, exchange.APPLY_ANSWER.decode(exchange.APPLY_ANSWER.encode(answer))
+        if self.application is not None:
+            return self.application.work(call, self._now_ms())
+        return (lambda engine: engine.applied(call.call_id, None)) if isinstance(call, ApplyCall) else None
 
     def attach(self, epoch: Epoch, settings: bytes) -> Callable[[Engine], None]:
-        """The application says that it is there; a new one if it has died."""
+        """The application says that it is there; a new one if it has died. It may have to go on from a snapshot."""
         if self.application is None:
             self.application = Application(settings)
-        application = self.application
-        request = Attach(
-            epoch=epoch,
-            cluster_id=application.cluster_id,
-            applied_index=application.host.applied_index,
-            checkpoints=application.host.checkpoints(),
-        )
+        self.reattaches = False
 
         def attach(engine: Engine) -> None:
-            answer = ATTACH_ANSWER.decode(ATTACH_ANSWER.encode(engine.attach(ATTACH.decode(ATTACH.encode(request)))))
+            application = self.application
+            assert application is not None
+            answer = application.attach(engine, epoch)
+            if isinstance(answer, Restore):
+                application.host.detach()
+                application.take_answers()
+                self.application = application = self.snapshots.restored(answer)
+                self._tell(f"{self.member_id} restores its application from the snapshot of {answer.index}")
+                if self.restore_held:
+                    return
+                answer = application.attach(engine, epoch)
             assert isinstance(answer, Attached)
             assert answer.first_index == application.host.applied_index + 1
             application.cluster_id = answer.cluster_id
@@ -312,6 +342,12 @@ class Member:
                 + (f" follows {leader}" if leader not in (None, self.member_id) else "")
                 + f" ({details['why']})"
             )
+        elif kind == "snapshot":
+            self._tell(f"{self.member_id} has {details['how']} a snapshot of {details['index']}")
+        elif kind == "snapshot_failed":
+            self._tell(f"{self.member_id} gave a snapshot up: {details['why']}")
+        elif kind == "state_replaced":
+            self._tell(f"{self.member_id} goes on behind the snapshot of {details['index']}")
         elif kind == "config":
             self._tell(f"{self.member_id} configuration of {details['index']} in force")
 

@@ -12,6 +12,8 @@ from enum import Enum
 from itertools import groupby
 from typing import Final
 
+from raft_actors.application.pipe import decode_slice
+from raft_actors.application.slices import SLICE_REQUEST
 from raft_actors.core.entries import Entry
 from raft_actors.core.messages import (
     AppendEntries,
@@ -58,6 +60,8 @@ class Flight:
         what = self.method
         if self.data is None:
             what += " failed"
+        elif self.method == "read_snapshot":
+            what = _slice(self.part, self.data)
         elif self.part is not Part.NOTICE:
             what = describe(decode_envelope(self.data).message)
         return f"{self.src} -> {self.dst} {what}"
@@ -108,6 +112,17 @@ class Network:
     def copy(self, flight: Flight) -> None:
         """It arrives once more, after everything sent so far."""
         self.flights.append(replace(flight))
+
+
+def _slice(part: Part, data: bytes) -> str:
+    """A slice of a snapshot, or the question for it."""
+    if part is Part.REQUEST:
+        request = SLICE_REQUEST.decode(data)
+        return f"reads the snapshot {place(EntryId(request.term, request.index))} from byte {request.offset}"
+    if not data:
+        return "has no such snapshot"
+    slice_, _ = decode_slice(data)
+    return f"bytes {slice_.offset}..{slice_.behind} of the snapshot {place(slice_.last)}{', its end' * slice_.ends}"
 
 
 def describe(message: Message) -> str:

@@ -20,7 +20,10 @@ from raft_actors.core.effects import Append, HardState, Record
 from raft_actors.core.entries import Entry
 from raft_actors.core.types import LogIndex, MemberId, Role, Term
 from raft_actors.peer.engine import Engine
-from tests.rig.member import Member, Read
+from raft_actors.peer.snapshots import SaveAnswer
+from tests.rig.member import Member
+from tests.rig.network import place
+from tests.rig.waiting import Read
 from tests.rig.world import World
 
 
@@ -227,12 +230,38 @@ class Group(World):
         self._member(number).application_held = False
         self._work()
 
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def save(self, number: int) -> SaveAnswer | None:
+        """Somebody asks this member for a snapshot. What he is told, None: nothing so far, for something is held."""
+        member = self._member(number)
+        self._save_count += 1
+        save = self._save_count
+        self._event(member, lambda engine: engine.save_snapshot(save))
+        self._event(member, Engine.tick)
+        return member.save_answers.get(save)
+
+    def hold_restore(self, number: int) -> None:
+        """An application that goes on from a snapshot does not attach again until `release_restore`."""
+        self._member(number).restore_held = True
+
+    def release_restore(self, number: int) -> None:
+        """It attaches."""
+        self._member(number).restore_held = False
+        self.start_application(number)
+
+    def snapshots(self, number: int) -> str:
+        """Where the log of this member begins, and its newest snapshot."""
+        state = self.state(number)
+        return f"base={place(state.log.base)} snapshot={place(state.snapshot.last) if state.snapshot else '-'}"
+
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def log(self, number: int) -> str:
-        """Its log as the paper draws it: the terms."""
+        """Its log as the paper draws it: the terms, from its base on."""
         state = self.state(number)
-        return " ".join(str(state.log.term_at(LogIndex(index))) for index in range(1, state.log.last.index + 1))
+        first = state.log.base.index + 1
+        return " ".join(str(state.log.term_at(LogIndex(index))) for index in range(first, state.log.last.index + 1))
 
     def commit(self, number: int) -> int:
         """Its commit index."""

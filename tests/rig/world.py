@@ -24,8 +24,9 @@ from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.engine import Engine
 from raft_actors.storage.interface import Storage
 from tests.rig.disks import GROUP, Disks, MemoryDisks
-from tests.rig.member import ManualClock, Member, reply_to
+from tests.rig.member import Member, reply_to
 from tests.rig.network import Flight, Network, Part, place
+from tests.rig.waiting import ManualClock
 from tests.sim.checks import Checks
 from tests.storage.faulty_files import MachineStopped
 
@@ -55,7 +56,7 @@ class World:
         self.checks = Checks()
         self.story: list[str] = [f"seed {seed}"]
         self._told: dict[MemberId, tuple[int, int]] = {}
-        self._read_count = 0
+        self._read_count = self._save_count = 0
         listed = {MemberId(number): number not in set(non_voters) for number in range(1, size + 1)}
         self.members = {number: Member(number, self.network, self.tell, self.checks) for number in listed}
         storages = {number: self.disks.open(number) for number in listed}
@@ -100,10 +101,14 @@ class World:
         for member in self.members.values():
             while member.engine is not None and member.waiting.writes and not member.disk_held:
                 self._sync(member)
+            while member.engine is not None and member.waiting.files and not member.disk_held:
+                self._event(member, member.do_filing())
             while member.engine is not None and member.waiting.application_calls and not member.application_held:
-                answer = member.application_work()
-                if answer is not None:
-                    self._event(member, lambda engine, answer=answer: engine.applied(*answer))  # type: ignore[misc]
+                told = member.application_work()
+                if told is not None:
+                    self._event(member, told)
+            if member.engine is not None and member.reattaches and not member.application_held:
+                self.start_application(member.member_id)
 
     def _note_progress(self) -> None:
         for number, member in self.members.items():
@@ -196,7 +201,11 @@ class World:
         self.tell(str(flight))
         member = self._member(flight.dst)
         if flight.part is Part.REPLY:
-            if member.engine is not None and flight.caller_start == member.start:
+            if member.engine is None or flight.caller_start != member.start:
+                return
+            if flight.method == "read_snapshot":
+                self._event(member, member.snapshots.fetched(flight.rpc_id, flight.data))
+            else:
                 reply = None if flight.data is None else decode_envelope(flight.data)
                 self.checks.call_ended(member, flight.rpc_id)
                 self._event(member, lambda engine: engine.call_ended(flight.rpc_id, flight.src, reply))
@@ -205,6 +214,9 @@ class World:
                 self.network.send(reply_to(flight, None))
         else:
             assert flight.data is not None
+            if flight.method == "read_snapshot":
+                self.network.send(reply_to(flight, member.snapshots.read(flight.data)))
+                return
             self._event(member, self._arrival(member, flight, flight.data))
 
     def _arrival(self, member: Member, flight: Flight, data: bytes) -> Callable[[Engine], None]:
@@ -231,7 +243,9 @@ class World:
             self.tell(f"{member.member_id} stops itself: {failure.message}")
             self.crash(member.member_id)
         else:
-            self._event(member, told)
+            for tell in told:
+                if member.engine is not None:
+                    self._event(member, tell)
 
     def beat(self, number: int) -> None:
         """The heartbeat of this member is due."""

@@ -21,10 +21,12 @@ from raft_actors.application.settings import SessionLimits
 from raft_actors.config import RaftConfig
 from raft_actors.core.types import MemberId
 from raft_actors.storage.image import LogImage
+from tests.rig.application import Application
 from tests.rig.disks import Disks, FaultyDisks, MemoryDisks
-from tests.rig.member import LATE_MS, Application, Member, Read
+from tests.rig.member import LATE_MS, Member
 from tests.rig.network import Flight
 from tests.rig.rig import Group
+from tests.rig.waiting import Read
 from tests.storage.faulty_files import FaultyFiles
 
 

@@ -4,8 +4,8 @@ Here:   `COMMANDS`, and the small functions behind it, except for those about di
 Never:  verdicts. What must be true after every event is checked by the group itself.
 
 Members are numbers from 1. MESSAGES stands for a choice of messages under way: `1 2` from 1 to 2, `* 2` to 2, `append`,
-`vote`, `hello`, `chains` by method, `request`, `reply` by part; nothing: all of them. ATTEMPT stands for `c1`, command
-1 of client c, or `c1#2`, its second attempt.
+`vote`, `hello`, `chains`, `install`, `slice` by method, `request`, `reply` by part; nothing: all of them. ATTEMPT
+stands for `c1`, command 1 of client c, or `c1#2`, its second attempt.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ class Messages(TypedDict, total=False):
     part: str
 
 
-METHODS: Final = {"append": "append_entries", "vote": "request_vote", "hello": "hello", "chains": "report_chains"}
+METHODS: Final = {
+    "append": "append_entries",
+    "vote": "request_vote",
+    "hello": "hello",
+    "chains": "report_chains",
+    "install": "install_snapshot",
+    "slice": "read_snapshot",
+}
 
 
 def _messages(words: list[str]) -> Messages:
@@ -265,6 +272,20 @@ def _miscompute(scene: Scene, words: list[str]) -> None:
         scene.group.checks.known_to_differ.add(MemberId(int(word)))
 
 
+# -- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def _save(scene: Scene, words: list[str]) -> list[str]:
+    """`save 1 2`: somebody asks 1, and 2, for a snapshot; what he is told at once."""
+    return [str(answer) for answer in map(scene.group.save, map(int, words)) if answer is not None]
+
+
+def _snapshots(scene: Scene, words: list[str]) -> list[str]:
+    """`snapshots`: what stands before the log of all that run, and their newest snapshots."""
+    members = scene.group.members.items()
+    return [f"{number} {scene.group.snapshots(number)}" for number, member in members if member.engine is not None]
+
+
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +367,11 @@ COMMANDS: Final[dict[str, Word]] = {
     "hold-answers": each(Group.hold_proposal_answers),
     "release-answers": each(Group.release_proposal_answers),
     "miscompute": _miscompute,
+    # snapshots
+    "save": _save,
+    "hold-restore": each(Group.hold_restore),
+    "release-restore": each(Group.release_restore),
+    "snapshots": _snapshots,
     # looking
     "show": _show,
     "timers": _timers,

@@ -21,8 +21,8 @@ from raft_actors.client.engine import Engine
 from raft_actors.client.operation import Call, Ended, Kind
 from raft_actors.errors import OperationError
 from raft_actors.faults.rules import Message, Part
+from tests.sim.batches import Copies
 from tests.sim.checks.clients import written
-from tests.sim.server import Copies
 from tests.sim.timeline import Process, SkewedClock
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from raft_actors.core.effects import Record
 from raft_actors.core.types import MemberId
 from raft_actors.errors import StorageFailed
 from raft_actors.storage.interface import Storage
@@ -20,7 +19,9 @@ from tests.rig.disks import Disks, FaultyDisks
 from tests.storage.faulty_files import Keep, MachineStopped, everything, first, nothing, only_sizes, some
 
 CALLS_IN_A_WRITE: Final = 3
-"""System calls among which a process may end; a write that begins a new segment makes more."""
+"""System calls among which one is refused."""
+CALLS_IN_A_WORK: Final = 5
+"""Among which a process may end: a write makes two of them, one that begins a new segment or names a snapshot more."""
 CALLS_IN_AN_OPEN: Final = 12
 REFUSALS: Final = (errno.EIO, errno.ENOSPC)
 
@@ -58,10 +59,10 @@ class Disk:
             self._files.fail_at = len(self._files.calls) + self._dice.randrange(CALLS_IN_A_WRITE)
             self._files.error = self._dice.choice(REFUSALS)
 
-    def end(self, writing: Sequence[Record] | None, *, power_cut: bool) -> None:
-        """The process ends while it brings `writing` to the disk: all of it is there afterwards, or a part, or none."""
-        if writing is not None and self.storage is not None:
-            self._write_some(self.storage, writing)
+    def end(self, works: Sequence[Callable[[], object]], *, power_cut: bool) -> None:
+        """The process ends in the middle of these works: all of each is there afterwards, or a part, or none."""
+        for work in works:
+            self._do_some(work)
         self.storage = None
         if power_cut:
             if isinstance(self._disks, FaultyDisks):
@@ -70,14 +71,15 @@ class Disk:
         else:
             self._disks.kill(self._member_id)
 
-    def _write_some(self, storage: Storage, writing: Sequence[Record]) -> None:
+    def _do_some(self, work: Callable[[], object]) -> None:
         if self._files is None:
             if self._dice.random() < 0.5:
-                storage.write(writing)
+                work()
             return
-        self._files.stop_at = len(self._files.calls) + self._dice.randrange(CALLS_IN_A_WRITE)
+        self._files.stop_at = len(self._files.calls) + self._dice.randrange(CALLS_IN_A_WORK)
         with suppress(MachineStopped, StorageFailed):
-            storage.write(writing)
+            work()
+        self._files.stop_at = None
 
     def _draw_keep(self) -> Keep:
         kinds: list[Keep] = [nothing, everything, only_sizes, some(self._dice), first(self._dice.randrange(4))]
@@ -92,16 +94,25 @@ class Disk:
         if self._files is None:
             return None
         names = sorted(name for name in self._files.cached_names if name.startswith("log-"))
-        if len(names) < 2:
+        return self._flip(names[0]) if len(names) >= 2 else None
+
+    def damage_snapshot(self) -> str | None:
+        """Flip a bit in the newest snapshot, while nobody has it open; what was flipped, None: nothing was."""
+        if self._files is None:
             return None
-        inode = self._files.cached_names[names[0]]
+        names = sorted(name for name in self._files.cached_names if name.endswith(".snap"))
+        return self._flip(names[-1]) if names else None
+
+    def _flip(self, name: str) -> str | None:
+        assert self._files is not None, "a storage in memory has no bits"
+        inode = self._files.cached_names[name]
         if not inode.cache:
             return None
         offset, bit = self._dice.randrange(len(inode.cache)), 1 << self._dice.randrange(8)
         for data in (inode.cache, inode.platter):
             if offset < len(data):
                 data[offset] ^= bit
-        return f"{names[0]} byte {offset}"
+        return f"{name} byte {offset}"
 
     def wipe(self) -> None:
         """Everything is gone; the next `open` draws another directory id."""

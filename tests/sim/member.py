@@ -14,9 +14,10 @@ from raft_actors.core.types import DirectoryId, MemberId, RpcId
 from raft_actors.errors import LogDamaged, StorageFailed
 from raft_actors.peer.engine import Engine
 from raft_actors.storage.interface import Storage
+from tests.sim.batches import Copies, Reply
 from tests.sim.disks import Disk
 from tests.sim.peer import PeerProcess
-from tests.sim.server import Copies, Reply, ServerProcess
+from tests.sim.server import ServerProcess
 from tests.sim.timeline import SkewedClock
 from tests.storage.faulty_files import MachineStopped
 
@@ -77,11 +78,18 @@ class Member:
                 return
         if found.torn_bytes:
             world.watch.count("torn tail dropped")
+        if found.snapshot is not None:
+            world.watch.count("snapshot found at a start")
+        if found.damaged_snapshots:
+            world.watch.count("damaged snapshot passed over")
         self.directory_id = directory_id
         if not self.wiped:
             world.lost.discard(self.member_id)  # what was damaged was of no use any more, or is as good as before
-        world.tell(str(self.member_id), f"starts, {len(found.entries)} entries, term {found.hard_state.term}")
-        world.checks.recovered(directory_id, found)
+        world.tell(
+            str(self.member_id),
+            f"starts, {len(found.entries)} entries behind {found.base.index}, term {found.hard_state.term}",
+        )
+        world.checks.recovered(directory_id, found, found.snapshot)
         self.peer = PeerProcess(self, storage)
         world.checks.started(self)
         self.peer.say_hello()
@@ -94,15 +102,15 @@ class Member:
         try:
             return self.disk.open()
         except MachineStopped:
-            self.disk.end(None, power_cut=world.dice.random() < 0.5)
+            self.disk.end((), power_cut=world.dice.random() < 0.5)
             world.tell(str(self.member_id), "ends while it starts")
         except StorageFailed:
-            self.disk.end(None, power_cut=False)
+            self.disk.end((), power_cut=False)
             world.tell(str(self.member_id), "cannot open its log")
         except LogDamaged as damage:
             world.tell(str(self.member_id), f"fails: {damage}")
             world.watch.count("damaged log met")
-            self.disk.end(None, power_cut=False)
+            self.disk.end((), power_cut=False)
             self.failed = True
             world.lost_disk(self)
             return None
@@ -114,11 +122,12 @@ class Member:
         peer, self.peer = self.peer, None
         if peer is None:
             if power_cut:
-                self.disk.end(None, power_cut=True)
+                self.disk.end((), power_cut=True)
             return
         self.world.tell(peer.name, how)
         peer.alive = False
-        self.disk.end(peer.writing, power_cut=power_cut)
+        naming = peer.naming
+        self.disk.end(peer.works(), power_cut=power_cut)
         for asked in peer.asked.values():
             asked.caller.fail_call(asked.rpc_id, self.world.dead_call_us())
         for act, arguments in peer.backlog:  # what a stopped process had not looked at
@@ -126,6 +135,8 @@ class Member:
         for link in peer.links:
             link.close()
         self.world.checks.stopped(self, peer.writing)
+        if naming is not None:
+            self.world.checks.maybe_named(peer.engine.state.directory_id, naming)
 
     def disk_failed(self) -> None:
         """A write was refused: the process ends, only a fresh start can tell what is on the disk."""

@@ -16,43 +16,28 @@ from typing import TYPE_CHECKING, Final
 
 from raft_actors.core.types import Role
 from raft_actors.faults.rules import Node, Rule
+from tests.sim.ambushes import Ambushes
 from tests.sim.client import ClientProcess
+from tests.sim.ending import FAULT_EVENTS, FAULT_US, Ending
+from tests.sim.steps import Step
 from tests.sim.timeline import Process
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
     from tests.sim.world import World
 
-FAULT_US: Final = (10_000, 100_000, 1_000_000, 4_000_000)
-"""How long a fault lasts: up to one of these. Some are over before an election, some outlast several."""
-FAULT_EVENTS: Final = (5, 20, 60, 200)
-"""Or up to so many events."""
 STRANDED_TIMEOUTS: Final = (1.0, 5.0)
 """How long a leader is alone, in longest election timeouts, if nobody is elected in its place."""
 SUCCEEDED_EVENTS: Final = 60
 """Up to so many events after another one was elected; it takes some 20 until that one has committed something."""
+OUTRUN_US: Final = 8_000_000
+"""Or for so long, if no snapshot is taken."""
 PATIENCE: Final = 0.8
 """Of so many faults that would strike while nobody leads, or a stranded one does, each waits for the next leader:
 else few worlds get far, and hardly ever have two leaders."""
 NEVER: Final = 1 << 60
 BEFORE_KILL_US: Final = 500_000
 """Until a directory that was damaged is opened again."""
-
-
-class Ending:
-    """Something that happens once, by the clock or by the count of events."""
-
-    __slots__ = ("_act", "_arguments", "is_over")
-
-    def __init__(self, act: Callable[..., object], arguments: tuple[object, ...]) -> None:
-        self._act, self._arguments = act, arguments
-        self.is_over = False
-
-    def happen(self) -> None:
-        """Now, unless it has happened."""
-        if not self.is_over:
-            self.is_over = True
-            self._act(*self._arguments)
 
 
 class Nemesis:
@@ -68,6 +53,7 @@ class Nemesis:
         self._until_another_leads: list[Ending] = []
         self._ambush: Ending | None = None
         """Happens as soon as a leader has something that is not committed."""
+        self.ambushes = Ambushes(world)
         self.due_event = NEVER
         """The count of events at which it wants to look."""
         if self._options.faults:
@@ -104,6 +90,10 @@ class Nemesis:
     def _strike(self) -> None:
         if self._waits_for_a_leader() and self._dice.random() < PATIENCE:
             self._until_succeeded(self._later)
+            return
+        if self.ambushes.outruns and self._dice.random() < PATIENCE:
+            self._save(self._leader())  # else hardly anybody would ever be outrun
+            self._later()
             return
         self._begin(getattr(self, self._dice.choice(self._options.faults)))
         self._later()
@@ -209,6 +199,20 @@ class Nemesis:
             else:
                 self._end_later(self._world.plan.isolate(int(leader.member_id), held=self._holds()))
 
+    def outrun(self) -> None:
+        """A member misses so much that it needs a snapshot; perhaps the leader is gone when it has got it."""
+        member = self._member()
+        if member is self._leader():
+            return
+        self._note("outrun", str(member.member_id))
+        ending = Ending(self._end, (self._world.plan.isolate(int(member.member_id)),))
+        self._at_time(OUTRUN_US, ending)
+        self.ambushes.until_outrun(member, ending)
+        if self._dice.random() < 0.5:
+            step = self._dice.choice((Step.SERVED, Step.FETCHED, Step.FETCHED))
+            strike = self._dice.choice((self.kill_leader, self.strand_leader, self.isolate_leader))
+            self.ambushes.wait_for(step, lambda _: strike())
+
     def partial_partition(self) -> None:
         """Two members do not reach each other; everybody else reaches both."""
         one, other = self._member(), self._member()
@@ -250,13 +254,32 @@ class Nemesis:
         if leader is not None:
             self._kill(leader)
 
+    def strike_snapshot(self) -> None:
+        """A member is struck at some step of a snapshot: its process, its machine, its application, its links."""
+        strikes = (self._kill, self._kill, self._cut_power, self._cut_power, self._kill_server, self._isolate)
+        self.ambushes.wait_for(self._dice.choice(list(Step)), self._dice.choice(strikes))
+
+    def strike_source(self) -> None:
+        """Who sends a snapshot is gone in the middle of it."""
+        self.ambushes.wait_for(Step.SERVED, self._dice.choice((self._kill, self._cut_power, self._isolate)))
+
+    def ask_for_snapshot(self) -> None:
+        """Somebody asks a member for a snapshot by hand."""
+        self._save(self._member())
+
+    def _save(self, member: Member | None) -> None:
+        if member is not None and member.peer is not None and not member.peer.paused:
+            member.peer.save_snapshot()
+
     def _kill(self, member: Member) -> None:
         member.end_peer("is killed")
         self._after_a_while(member.start_peer)
 
     def kill_server(self) -> None:
         """SIGKILL of an application."""
-        member = self._member()
+        self._kill_server(self._member())
+
+    def _kill_server(self, member: Member) -> None:
         member.end_server("is killed")
         self._after_a_while(member.start_server)
 
@@ -343,6 +366,18 @@ class Nemesis:
             self._note(f"the disk of {member.member_id} is damaged: {what}")
             self._world.lost_disk(member)
             self._timeline.after(self._dice.randint(0, BEFORE_KILL_US), None, self._kill, member)
+
+    def damage_snapshot(self) -> None:
+        """A bit flips in the newest snapshot of a member that is down."""
+        member = self._member()
+        if not self._world.may_lose_a_disk(member):
+            return
+        member.end_peer("is killed")
+        if member.directory_id is not None and (what := member.disk.damage_snapshot()) is not None:
+            self._note(f"the disk of {member.member_id} is damaged: {what}")
+            self._world.lost_disk(member)
+            self._world.checks.snapshot_damaged(member.directory_id)
+        self._after_a_while(member.start_peer)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -43,9 +43,14 @@ FAULTS: Final = (
     "replace_client",
     "stall_disk",
     "wipe",
+    "outrun",
+    "strike_snapshot",
+    "strike_source",
+    "ask_for_snapshot",
 )
 """Kinds of faults, each a method of nemesis.py."""
-FILE_FAULTS: Final = ("refuse_write", "stop_while_opening", "damage")
+TRAVELS: Final = ("outrun", "outrun", "outrun", "strike_snapshot", "strike_snapshot", "strike_source")
+FILE_FAULTS: Final = ("refuse_write", "stop_while_opening", "damage", "damage_snapshot")
 """Those that only the product's log files can have."""
 
 
@@ -88,6 +93,14 @@ class Options:
     operation_timeouts_ms: Range
     in_parallel: int
     """Operations that one client has under way at most."""
+    hoarders: tuple[int, ...]
+    """Members that take no snapshots by themselves, so that their logs go back further than those of the others."""
+    filing_us: Range
+    """What the disk takes for a slice of a snapshot."""
+    naming_us: Range
+    """And for its name, before which all of it is synced."""
+    lost_reference: float
+    """Probability that the bytes of a slice are not in the object store any more."""
     drop: float
     duplicate: float
     reorder: float
@@ -121,7 +134,8 @@ def draw(dice: random.Random) -> Options:
     config = _draw_config(dice, slow=slow)
     sessions = _draw_sessions(dice)
     faults = () if calm else _draw_faults(dice, files=files)
-    wipes = "wipe" in faults or "damage" in faults
+    hoarding = dice.choice((0.0, 0.0, 0.3))
+    wipes = not {"wipe", "damage", "damage_snapshot"}.isdisjoint(faults)
     return Options(
         members=members,
         non_voters=non_voters,
@@ -148,6 +162,10 @@ def draw(dice: random.Random) -> Options:
         operation_gap_us=dice.choice(((0, 2000), (0, 10_000), (1000, 50_000), (10_000, 300_000))),
         operation_timeouts_ms=dice.choice(((300, 1500), (2000, 6000), (5000, 10_000))),
         in_parallel=dice.choice((1, 1, 2, 4)),
+        hoarders=tuple(number for number in range(1, members + 1) if dice.random() < hoarding),
+        filing_us=dice.choice(((20, 100), (500, 3000), (2000, 30_000), (20_000, 200_000))),
+        naming_us=dice.choice(((20, 100), (500, 3000), (50_000, 2_000_000))),
+        lost_reference=dice.choice((0.0, 0.0, 0.05, 0.3)),
         drop=0.0 if calm else dice.choice((0.0, 0.0, 0.0, 0.0, 0.02, 0.02, 0.1, 0.3)),
         duplicate=dice.choice((0.0, 0.0, 0.05, 0.3)),
         reorder=dice.choice((0.0, 0.0, 0.1, 0.5)),
@@ -172,6 +190,10 @@ def _draw_faults(dice: random.Random, *, files: bool) -> tuple[str, ...]:
     chosen = [kind for kind in kinds if dice.random() < 0.35]
     if dice.random() < 0.5:  # what makes logs differ
         chosen += ["strand_leader", "ambush", "ambush", "leave_behind"]
+    if dice.random() < 0.3:  # what makes snapshots travel, ends in the middle of that, and little else
+        chosen = [*dice.sample(chosen, min(2, len(chosen))), *TRAVELS]
+    if files and dice.random() < 0.3:
+        chosen.append("damage_snapshot")
     if not chosen:
         chosen = [dice.choice(kinds)]
     return tuple(kind for kind in chosen for _ in range(dice.choice((1, 1, 3))))
@@ -197,9 +219,18 @@ def _draw_config(dice: random.Random, *, slow: bool) -> RaftConfig:
         uncommitted_bytes_max=dice.choice((1 << 20, 64 << 20)),
         reads_waiting_max=dice.choice((1, 3, 10_000)),
         log_bytes_max=1 << 30,
+        snapshot_log_bytes=_draw_snapshot_log_bytes(dice),
+        snapshot_slice_bytes_max=dice.choice((40, 150, 1000, 1 << 20)),
         idle_mark_ms=100,
         application_absent_ms_max=dice.choice((300, 1000, 2000)),
     )
+
+
+def _draw_snapshot_log_bytes(dice: random.Random) -> int:
+    """An entry has some 100 to 200 bytes, and half of this makes a snapshot: mostly one for every 1 to 50 entries."""
+    if dice.random() < 0.7:
+        return dice.choice((2, 2, 600, 600, 2000, 5000, 15_000))
+    return dice.choice((60_000, 1 << 29))
 
 
 def _draw_sessions(dice: random.Random) -> SessionLimits:

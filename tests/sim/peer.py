@@ -1,42 +1,46 @@
 """One start of a peer: the product's engine, and what its threads do, as happenings in simulated time.
 
-Here:   `PeerProcess` (the engine's `Ports`, timers, the calls of other peers and of its application), `WatchedEngine`,
-        which tells the world of every event.
-Never:  decisions of a peer (raft_actors), its writes (disk_daemon.py), when a process starts or ends (member.py), what
-        must be true (checks).
+Here:   `PeerProcess` (the engine's `Ports`, the calls of other peers and of its application), `WatchedEngine`, which
+        tells the world of every event.
+Never:  decisions of a peer (raft_actors), its timers (timers.py), writes (disk_daemon.py) and snapshots (filing.py,
+        transfers.py), when a process starts or ends (member.py), what must be true (checks).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from raft_actors.application import exchange
+from raft_actors.application.slices import SliceRequest
 from raft_actors.core.effects import Persist, Record
-from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, ReplyReceived, RequestReceived
+from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.events import Event, HelloReceived, ReplyReceived, RequestReceived, SnapshotStored
 from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
-from raft_actors.core.types import EntryId, MemberId, RequestId, Role, RpcId
+from raft_actors.core.types import EntryId, LogIndex, MemberId, RequestId, RpcId
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.faults.rules import Message, Part
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.filing import FilingOrder
 from raft_actors.peer.peer import ASK_TIMEOUT_MS
 from raft_actors.peer.perform import METHODS
-from raft_actors.peer.runtime import TICK_S
+from raft_actors.peer.snapshots import SaveAnswer, Saved
 from raft_actors.storage.interface import Storage
 from tests.sim.checks import Violation
 from tests.sim.disk_daemon import DiskDaemon
+from tests.sim.filing import FilingDaemon
 from tests.sim.link import Link
-from tests.sim.timeline import Process
+from tests.sim.options import Range
+from tests.sim.timeline import Act, Process
+from tests.sim.timers import Timers
+from tests.sim.transfers import Fetch, Transfers
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
-
-TICK_SOON_US: Final = int(TICK_S * 1_000_000)
-TICK_IDLE_MS: Final = 150
-"""The owner looks every 20 ms; where nothing waits for its look, it may as well look late."""
 
 REQUEST, REPLY = Part.REQUEST, Part.REPLY
 
@@ -62,6 +66,8 @@ class WatchedEngine(Engine):
         super().__init__(**parts)
 
     def handle(self, event: Event) -> None:
+        if type(event) is SnapshotStored:
+            self._world.watch.snapshot_stored(self.state, event.snapshot)
         if type(event) is ReplyReceived:
             observed = self._world.watch.before_reply(self.state, event)
             Engine.handle(self, event)
@@ -87,13 +93,19 @@ class PeerProcess(Process):
         self.asked: dict[RequestId, Asked] = {}
         self.reads: dict[int, tuple[Link, int]] = {}
         self.proposals: dict[int, tuple[Link, int]] = {}
+        self.saves: set[int] = set()
+        """Snapshots that were asked for by hand."""
+        self.has_saved = False
+        """Somebody was told that there is one of what he wanted."""
         self._disk = DiskDaemon(self)
+        self._filing = FilingDaemon(self)
+        self.transfers = Transfers(self)
+        self._heard_us = 0
+        """When the last news so far comes out of the inbox."""
         self.commit_index = 0
         self._numbers = 0
-        self._timer_us: int | None = None
-        self._tick_us = 0
-        self._beating = False
-        self._engine: WatchedEngine | None = None
+        self._timers: Timers | None = None
+        """None: the engine is being made."""
         self._timeline = member.world.timeline
         self._dice = member.world.dice
         world, found = member.world, storage.recovered
@@ -104,81 +116,68 @@ class PeerProcess(Process):
             genesis=world.genesis,
             hard_state=found.hard_state,
             entries=found.entries,
+            base=found.base,
+            snapshot=found.snapshot,
         )
-        self._engine = self.engine = WatchedEngine(
+        self.engine = WatchedEngine(
             self,
             state=state,
             genesis=world.genesis,
-            config=world.options.config,
+            config=world.config_of(member.member_id),
             clock=member.clock,
             dice=world.dice,
             ports=self,
+            log_bytes=storage.log_bytes,
         )
-        self.engine.log_bytes = storage.log_bytes
-        self.timers_changed()
-        self._tick_at(TICK_IDLE_MS * 1000)
-
-    # -- timers -------------------------------------------------------------------------------------------------------
+        self._timers = Timers(self)
 
     def timers_changed(self) -> None:
-        engine = self._engine
-        if engine is None:
-            return  # it is being made
-        deadline = engine.election_timer.deadline
-        if deadline is not None:
-            delay_us = self.member.clock.until_us(deadline.at_ms)
-            at_us = self._timeline.now_us + delay_us
-            if self._timer_us is None or at_us < self._timer_us:
-                self._timer_us = at_us
-                self._timeline.after(delay_us, self, self._timer_fires, at_us)
-        if engine.state.role is Role.LEADER and not self._beating:
-            self._beating = True
-            interval_us = self._interval_us()
-            self._timeline.after(int(self._dice.random() * interval_us), self, self._beat)
-
-    def _timer_fires(self, at_us: int) -> None:
-        if at_us != self._timer_us:
-            return  # an earlier one was set meanwhile
-        self._timer_us = None
-        deadline = self.engine.election_timer.deadline
-        if deadline is not None and deadline.at_ms <= self.member.clock.now_ms():
-            self.engine.election_due()
-        self.timers_changed()
-
-    def _interval_us(self) -> int:
-        clock = self.member.clock
-        return clock.until_us(clock.now_ms() + self.member.world.options.config.heartbeat_interval_ms)
-
-    def _beat(self) -> None:
-        if self.engine.state.role is not Role.LEADER:
-            self._beating = False
-            return
-        self.engine.handle(HeartbeatDue(now_ms=self.member.clock.now_ms()))
-        self._timeline.after(self._interval_us(), self, self._beat)
-
-    def tick_soon(self) -> None:
-        """Something waits for the owner's next look."""
-        if self._tick_us > self._timeline.now_us + TICK_SOON_US:
-            self._tick_at(int(self._dice.random() * TICK_SOON_US))
-
-    def _tick_at(self, delay_us: int) -> None:
-        self._tick_us = self._timeline.now_us + delay_us
-        self._timeline.after(delay_us, self, self._tick, self._tick_us)
-
-    def _tick(self, at_us: int) -> None:
-        if at_us == self._tick_us:
-            self._tick_at(TICK_IDLE_MS * 1000)
-            self.engine.tick()
+        if self._timers is not None:
+            self._timers.changed()
 
     # -- disk ---------------------------------------------------------------------------------------------------------
 
     def write(self, persist: Persist) -> None:
         self._disk.write(persist)
 
+    def compact(self, to: LogIndex) -> None:
+        self._disk.compact(to)
+
+    def file(self, order: FilingOrder) -> None:
+        self._filing.file(order)
+
     @property
     def writing(self) -> list[Record] | None:
         """Records on their way to the disk."""
         return self._disk.writing
+
+    @property
+    def naming(self) -> SnapshotMeta | None:
+        """Of the snapshot that gets its name right now."""
+        return self._filing.naming
+
+    def works(self) -> list[Callable[[], object]]:
+        """What its daemons are at, in any order."""
+        works: list[Callable[[], object]] = [self._disk.finish, self._filing.finish]
+        self._dice.shuffle(works)
+        return works
+
+    def disk_us(self, usual: Range) -> int:
+        """How long its disk takes for what begins now."""
+        options = self.member.world.options
+        stalls = self.member.stalled or (options.stall_probability and self._dice.random() < options.stall_probability)
+        least, most = options.stall_us if stalls else usual
+        return least + int(self._dice.random() * (most - least))
+
+    def hears(self, act: Act, *arguments: Any) -> None:
+        """News of another daemon: `act` happens when they come out of the inbox, in their order."""
+        inbox_us = self.member.world.options.inbox_us[1]
+        if not inbox_us:
+            act(*arguments)
+            return
+        now_us = self._timeline.now_us
+        self._heard_us = max(self._heard_us, now_us + int(self._dice.random() * inbox_us))
+        self._timeline.after(self._heard_us - now_us, self, act, *arguments)
 
     # -- network ------------------------------------------------------------------------------------------------------
 
@@ -202,11 +201,15 @@ class PeerProcess(Process):
             lambda delay_us: self.fail_call(rpc_id, delay_us),
         )
 
-    def fail_call(self, rpc_id: RpcId, delay_us: int) -> None:
+    def fail_call(self, rpc_id: RpcId | Fetch, delay_us: int) -> None:
         """Our call to another peer brings no answer; we learn so after a while."""
-        self._timeline.after(delay_us, self, self._call_ended, rpc_id, None)
+        self._timeline.after(delay_us, self, self.call_ended, rpc_id, None)
 
-    def _call_ended(self, rpc_id: RpcId, content: Any) -> None:
+    def call_ended(self, rpc_id: RpcId | Fetch, content: Any) -> None:
+        """Our call to another peer brought this; None: nothing."""
+        if isinstance(rpc_id, Fetch):
+            self.transfers.ended(rpc_id, content)
+            return
         to = self.open_calls.pop(rpc_id, None)
         if to is None and content is None:
             return  # an answer came first
@@ -216,8 +219,11 @@ class PeerProcess(Process):
         envelope = decode_envelope(content) if type(content) is bytes else content
         self.engine.call_ended(rpc_id, to, envelope)
 
-    def receive(self, caller: PeerProcess, rpc_id: RpcId, content: Any) -> None:
+    def receive(self, caller: PeerProcess, rpc_id: RpcId | Fetch, content: Any) -> None:
         """Another peer's request arrives."""
+        if isinstance(rpc_id, Fetch):
+            self.transfers.asked(caller, rpc_id, content)
+            return
         envelope: Envelope = decode_envelope(content) if type(content) is bytes else content
         self._numbers += 1
         request_id, now_ms = RequestId(self._numbers), self.member.clock.now_ms()
@@ -241,7 +247,7 @@ class PeerProcess(Process):
         world.network.send(
             Message(self.member.member_id, caller.member.member_id, METHODS[type(asked.request.message)], REPLY),
             caller,
-            lambda content: caller._call_ended(rpc_id, content),
+            lambda content: caller.call_ended(rpc_id, content),
             encode_envelope(envelope) if world.options.codec else envelope,
             lambda delay_us: caller.fail_call(rpc_id, delay_us),
         )
@@ -276,12 +282,14 @@ class PeerProcess(Process):
 
     def application_attaches(self, link: Link, request: exchange.Attach) -> None:
         """Whoever was attached is cut off."""
-        before, self.link = self.link, link
+        before = self.link
         if before is not None and before is not link:
             before.close()
-        attached = self.engine.attach(request)
-        link.to_server(link.server.peer_attached, link, attached)
-        self.tick_soon()
+        answer = self.engine.attach(request)
+        self.link = link if isinstance(answer, exchange.Attached) else None
+        link.to_server(link.server.peer_attached, link, answer)
+        if self._timers is not None:
+            self._timers.tick_soon()
 
     def application_applied(self, link: Link, call_id: int, answer: exchange.ApplyAnswer) -> None:
         """An apply call was answered."""
@@ -304,10 +312,11 @@ class PeerProcess(Process):
         self._numbers += 1
         read_id = self._numbers
         self.reads[read_id] = (link, number)
+        assert self._timers is not None, "a process that is being made is asked nothing"
         self.engine.read(read_id)
         if read_id in self.reads:
             clock = self.member.clock
-            late_us = clock.until_us(clock.now_ms() + ASK_TIMEOUT_MS) + self._interval_us()
+            late_us = clock.until_us(clock.now_ms() + ASK_TIMEOUT_MS) + self._timers.interval_us()
             self._timeline.after(late_us, self, self._read_is_late, read_id)
 
     def _read_is_late(self, read_id: int) -> None:
@@ -332,6 +341,30 @@ class PeerProcess(Process):
         if link is not None:
             link.applies.add(call.call_id)
             link.to_server(link.server.peer_applies, link, call, work=True)
+
+    def cut_application(self) -> None:
+        self.member.world.watch.count("application cut off behind a compaction")
+        link, self.link = self.link, None
+        if link is not None:
+            link.close()
+
+    def ask_application(self, asked: exchange.AskSlice) -> None:
+        self.transfers.ask_application(asked)
+
+    def ask_peer(self, to: MemberId, job: int, request: SliceRequest) -> None:
+        self.transfers.ask_peer(to, job, request)
+
+    def save_ended(self, number: int, answer: SaveAnswer) -> None:
+        self.saves.remove(number)  # a second answer is a KeyError
+        if isinstance(answer, Saved):
+            self.has_saved = True
+            self.member.world.watch.count("snapshot asked for by hand")
+
+    def save_snapshot(self) -> None:
+        """Somebody asks for a snapshot."""
+        self._numbers += 1
+        self.saves.add(self._numbers)
+        self.engine.save_snapshot(self._numbers)
 
     def term_lost(self, news: exchange.TermLost) -> None:
         link = self.link
@@ -358,6 +391,9 @@ class PeerProcess(Process):
             world.tell(self.name, f"{details['role']} term={details['term']} ({details['why']})")
             if details["role"] == "leader":
                 world.nemesis.leader_elected()
+        elif kind in ("snapshot", "snapshot_failed", "state_replaced"):
+            world.watch.snapshot(kind, details)
+            world.tell(self.name, f"{kind} {details}")
 
     def failed(self, why: str) -> None:
         raise Violation("no member fails", f"member {self.name}: {why}")

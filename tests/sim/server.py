@@ -1,10 +1,11 @@
 """One start of an application actor: what raft_actors/application/actor.py does on its event loop, in simulated time.
 
-Here:   `ServerProcess`: attaching, batches of clients and of the peer, deadlines, around the product's host.
+Here:   `ServerProcess`: attaching, slices of its state, batches of clients and of the peer, deadlines, around the
+        product's host.
 Never:  what is applied, who waits, what happens once (raft_actors/application/host.py and its parts).
 
 The actor itself is asyncio and Ray, so its few decisions are said here again: when it attaches, which state goes on,
-which reads share a question to the peer.
+which reads share a question to the peer. How it goes on from a snapshot stands in restoring.py.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from kv.limits import decode_settings as decode_limits
-from kv.machine import KVMachine
 from raft_actors.application import exchange
-from raft_actors.application.exchange import Attached, ClusterId, Epoch
+from raft_actors.application.exchange import Attached, ClusterId, Epoch, Restore
 from raft_actors.application.host import ApplicationHost, ApplicationStopped
 from raft_actors.application.limits import Ticket
 from raft_actors.application.requests import (
@@ -29,7 +28,11 @@ from raft_actors.application.requests import (
 from raft_actors.application.settings import decode_settings
 from raft_actors.core.types import LogIndex
 from raft_actors.peer.feed import ApplyCall
+from tests.rig.application import SliceGiver
+from tests.sim.batches import Batch, Reply
 from tests.sim.link import Link
+from tests.sim.machine import WatchedMachine
+from tests.sim.restoring import Restoring
 from tests.sim.timeline import Process
 
 if TYPE_CHECKING:
@@ -39,61 +42,6 @@ ATTACH_RETRY_US: Final = (50_000, 1_000_000)
 PEER_TIMEOUT_US: Final = 2_000_000
 EXPIRE_MS: Final = 50
 NO_STATE: Final = Unknown(why="this member has no state yet")
-
-Reply = Callable[[bytes], object]
-
-
-class WatchedMachine(KVMachine):
-    """The product's machine; it remembers which entry first carried a command to it, and tells the checks."""
-
-    def __init__(self, settings: bytes, member: Member) -> None:
-        super().__init__(decode_limits(settings))
-        self.ran_at: dict[bytes, int] = {}
-        self._member_id = member.member_id
-        self._checks = member.world.checks
-
-    def apply(self, index: int, command: bytes) -> bytes:
-        self.ran_at.setdefault(command, index)
-        result = KVMachine.apply(self, index, command)
-        self._checks.ran(self._member_id, self, index, command, result)
-        return result
-
-
-class Copies:
-    """The copies of one call of a client that a network has made.
-
-    Ray runs a call once, in one process, so no process can tell that an earlier one had a copy. A host can: it
-    remembers the attempts that it had. So all copies that run do so in the memory of one host.
-    """
-
-    __slots__ = ("_host", "_ran")
-
-    def __init__(self) -> None:
-        self._ran = False
-        self._host: ApplicationHost | None = None
-
-    def may_run(self, host: ApplicationHost | None) -> bool:
-        """Whether one more copy is looked at."""
-        if not self._ran:
-            self._ran, self._host = True, host
-            return True
-        return host is not None and host is self._host
-
-
-class Batch:
-    """One call of a client, and its answers so far."""
-
-    __slots__ = ("answers", "commands", "deadline_ms", "fail", "missing", "reply")
-
-    def __init__(
-        self, size: int, deadline_ms: int, reply: Reply, fail: Callable[[], object], commands: tuple[bytes, ...] = ()
-    ) -> None:
-        self.answers: list[Any] = [None] * size
-        self.missing = size
-        self.deadline_ms = deadline_ms
-        self.reply = reply
-        self.fail = fail
-        self.commands = commands
 
 
 class ServerProcess(Process):
@@ -111,7 +59,10 @@ class ServerProcess(Process):
         self._cluster_id: ClusterId | None = None
         self._link: Link | None = None
         self._epoch: Epoch | None = None
-        self._attached = False
+        self._answered = False
+        """The peer answered to this epoch's attach."""
+        self.slices = SliceGiver()
+        self.restoring = Restoring(self)
         self._retry_us = ATTACH_RETRY_US[0]
         self._tickets = 0
         self._waiting: dict[Ticket, tuple[Batch, int]] = {}
@@ -132,20 +83,25 @@ class ServerProcess(Process):
             return
         self._link = link = Link(self._world, peer, self)
         peer.links.append(link)
+        self._attach(link)
+
+    def _attach(self, link: Link) -> None:
         self._epoch = Epoch(self._world.dice.randbytes(16))
-        self._attached = False
+        self._answered = False
+        self.slices = SliceGiver()  # jobs are numbered anew by each process of the peer
         host = self.host
         request = exchange.Attach(
             epoch=self._epoch,
             cluster_id=self._cluster_id,
             applied_index=host.applied_index if host is not None else LogIndex(0),
             checkpoints=host.checkpoints() if host is not None else (),
+            provenance=host.provenance if host is not None else None,
         )
-        link.to_peer(peer.application_attaches, link, request)
-        self._timeline.after(PEER_TIMEOUT_US, self, self._attach_is_late, link)
+        link.to_peer(link.peer.application_attaches, link, request)
+        self._timeline.after(PEER_TIMEOUT_US, self, self._attach_is_late, link, self._epoch)
 
-    def _attach_is_late(self, link: Link) -> None:
-        if link is self._link and not self._attached:
+    def _attach_is_late(self, link: Link, epoch: Epoch) -> None:
+        if link is self._link and epoch is self._epoch and not self._answered:
             link.close()
 
     def _later(self) -> None:
@@ -157,6 +113,7 @@ class ServerProcess(Process):
         if link is not self._link:
             return
         self._link = None
+        self.restoring.stop()
         if self.host is not None and self.host.stopped is None and self.host.epoch is not None:
             self.host.detach()
             self._deliver()
@@ -179,24 +136,53 @@ class ServerProcess(Process):
 
     # -- the peer -----------------------------------------------------------------------------------------------------
 
-    def peer_attached(self, link: Link, attached: Attached) -> None:
-        """Take up the new epoch at once: entries may stand right behind this answer."""
+    @property
+    def link(self) -> Link | None:
+        """To the peer."""
+        return self._link
+
+    def peer_attached(self, link: Link, answer: Attached | Restore) -> None:
+        """Take up the new epoch at once: entries may stand right behind this answer. Or go on from a snapshot."""
         if link is not self._link:
             return
+        self._answered = True
+        self._cluster_id = answer.cluster_id
+        if isinstance(answer, Restore):
+            self._drop_host()
+            self.restoring.begin(link, answer)
+            return
         assert self._epoch is not None, "attached without having asked"
-        goes_on = self.host is not None and attached.first_index == self.host.applied_index + 1
-        if self.host is None or not goes_on:
-            if self.host is not None:
-                self.host.detach()
-                self._deliver()
-            settings = decode_settings(attached.settings)
-            self.machine = WatchedMachine(settings.machine, self.member)
-            self.host = ApplicationHost(self.machine, settings.sessions, self._world.options.host)
+        if self.host is None or answer.first_index != self.host.applied_index + 1:
+            self._drop_host()
+            self.machine, self.host = self.fresh_host(answer.settings)
         self.host.attach(self._epoch)
-        self._cluster_id = attached.cluster_id
-        self._attached = True
         self._retry_us = ATTACH_RETRY_US[0]
         self._deliver()
+
+    def _drop_host(self) -> None:
+        if self.host is not None:
+            self.host.detach()
+            self._deliver()
+        self.machine = self.host = None
+
+    def fresh_host(self, settings: bytes) -> tuple[WatchedMachine, ApplicationHost]:
+        """Without state."""
+        decoded = decode_settings(settings)
+        machine = WatchedMachine(decoded.machine, self.member)
+        return machine, ApplicationHost(machine, decoded.sessions, self._world.options.host)
+
+    def restored(self, link: Link, machine: WatchedMachine, host: ApplicationHost) -> None:
+        """Go on from a snapshot: attach again, with its state."""
+        self.machine, self.host = machine, host
+        self._world.restored(self.member)
+        self._attach(link)
+
+    def peer_asks_slice(self, link: Link, asked: exchange.AskSlice) -> None:
+        """The peer takes a snapshot of our state."""
+        if link is not self._link or self.host is None:
+            return
+        given = self.slices.give(self.host, asked)
+        link.to_peer(link.peer.transfers.given, link, asked, given)
 
     def peer_applies(self, link: Link, call: ApplyCall) -> None:
         """Committed entries, from the peer beside us."""

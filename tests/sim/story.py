@@ -21,9 +21,10 @@ from raft_actors.core.events import (
     ReplyReceived,
     RequestFailed,
     RequestReceived,
+    SnapshotStored,
     StepDownRequested,
 )
-from tests.rig.network import describe
+from tests.rig.network import describe, place
 
 KEPT: Final = 200
 
@@ -67,5 +68,7 @@ def _event(event: Event) -> str:
             return f"read {read_id} abandoned"
         case HelloReceived(sender=sender, incarnation=incarnation):
             return f"hello of {sender}, start {incarnation.start_count}"
+        case SnapshotStored(snapshot=snapshot):
+            return f"snapshot {place(snapshot.last)} is durable"
         case StepDownRequested(why=why):
             return f"is asked to step down: {why}"

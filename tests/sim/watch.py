@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from raft_actors.application.exchange import ReadAnswer, ReadAt
 from raft_actors.core.effects import Record, Truncate
+from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.events import ReplyReceived
 from raft_actors.core.messages import (
     AppendEntriesReply,
@@ -44,6 +45,19 @@ MUST_BE_SEEN: Final = (
     "conflict hint used",
     "single-member commit",
     "even-sized split",
+    "snapshot taken",
+    "snapshot fetched",
+    "snapshot given up",
+    "snapshot failed",
+    "snapshot asked for by hand",
+    "snapshot found at a start",
+    "damaged snapshot passed over",
+    "slice lost and asked for again",
+    "transfer's source died",
+    "log reset to a snapshot",
+    "log compacted",
+    "application restored from a snapshot",
+    "application cut off behind a compaction",
 )
 """Of a campaign of 200,000 seeds."""
 
@@ -88,6 +102,8 @@ class Watch:
                     progress = state.leading.progress.get(envelope.directory_id)
                     if progress is not None and next_before - progress.next_index > 1:
                         self.count("conflict hint used")
+            case _:
+                counts = True
         if counts and all(
             voter.directory_id != envelope.directory_id for voter in state.configurations.in_force.voters()
         ):
@@ -116,6 +132,22 @@ class Watch:
         """A write group became durable."""
         if any(type(record) is Truncate for record in records):
             self.count("uncommitted tail truncated")
+
+    def snapshot(self, kind: str, details: dict[str, Any]) -> None:
+        """A peer says what became of a snapshot."""
+        if kind == "snapshot_failed":
+            self.count("snapshot failed")
+        elif kind == "state_replaced":
+            self.count("log reset to a snapshot")
+        elif details["how"] == "taken":
+            self.count("snapshot taken")
+        else:
+            self.count("snapshot fetched")
+
+    def snapshot_stored(self, state: State, snapshot: SnapshotMeta) -> None:
+        """The core is about to hear of a durable snapshot."""
+        if snapshot.last.index > state.commit_index and state.log.matches(snapshot.last):
+            self.count("snapshot of entries held and not known to be committed")  # rare: slow_installation.txt
 
     def committed(self, state: State) -> None:
         """A commit index rose."""

@@ -10,17 +10,18 @@ the same time happens in the order in which it was scheduled. So a failure is re
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Final
 
 from analysis.history import UNSEEN, Mismatch, Op, Outcome, Result
 from kv.config import Config
 from raft_actors.codec import cluster_id_of
+from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis
 from raft_actors.core.entries import Member as Line
 from raft_actors.core.events import Event
-from raft_actors.core.types import MemberId, Role
+from raft_actors.core.types import MemberId
 from raft_actors.faults.plan import Plan
 from tests.rig.disks import GROUP, Disks, FaultyDisks, MemoryDisks
 from tests.sim.checks import Checks, Violation
@@ -32,23 +33,14 @@ from tests.sim.nemesis import NEVER, Nemesis
 from tests.sim.network import Network
 from tests.sim.options import Options, draw
 from tests.sim.peer import PeerProcess
+from tests.sim.rest import STILL_HAPPENINGS, Rest
+from tests.sim.steps import Step
 from tests.sim.story import KEPT, Story
 from tests.sim.timeline import SECOND_US, Timeline
 from tests.sim.watch import Watch
 
-PROGRESS_US: Final = 300 * SECOND_US
-"""A healed world that has not come to rest after so long never does: elections take seconds, clients give up sooner."""
-LOOK_US: Final = 10_000
-"""How often a healed world is asked whether it has come to rest."""
 FAULTS_US: Final = 600 * SECOND_US
 """A world in which hardly anything can happen, one member that is struck all the time, ends by this time."""
-STILL_HAPPENINGS: Final = 200_000
-"""So many happenings without an event of any peer are no world any more."""
-WRITE_TIMEOUT_MS: Final = 20_000
-"""Of the writes and reads that are demanded in the end."""
-
-Lack: TypeAlias = Callable[[], str | None]
-"""What is not as it should be in the end, or None."""
 
 
 class WorldFailed(AssertionError):
@@ -100,7 +92,8 @@ class World:
         """The count of events at which the faults have done enough."""
         self._operations = 0
         self._client_count = 0
-        self._outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, Outcome] = {}
+        """What users were told, by operation."""
         self.keys = Keys(self.options.keys)
         disks: Disks = (
             FaultyDisks(segment_bytes_max=self.options.segment_bytes_max) if self.options.files else MemoryDisks()
@@ -153,7 +146,7 @@ class World:
         try:
             self._run_with_faults(events)
             self._heal()
-            self._demand_progress()
+            Rest(self).demand()
             self.checks.verdict()
         except Exception as why:
             raise WorldFailed(self, why) from why
@@ -195,85 +188,6 @@ class World:
             member.start_peer()
             member.start_server()
 
-    def _demand_progress(self) -> None:
-        """All clients are answered and one member leads; a fresh write of every key; then equal logs, all
-        applied; and everything readable.
-
-        Logs need not be equal before the write: a leader that knows its log to be committed appends nothing, and what a
-        follower has beyond it is overwritten by the next entry.
-        """
-        self._until(self._lacking_leader)
-        self._demand("put", self.keys.in_use)
-        self._until(self._lacking_rest)
-        self.checks.at_rest(self._whole_members())
-        self._demand("get", [*self.keys.in_use, *self.keys.given_up])
-
-    def _until(self, lacking: Lack) -> None:
-        """Let time pass until nothing is lacking."""
-        until_us = self.timeline.now_us + PROGRESS_US
-        while (what := lacking()) is not None:
-            if self.timeline.now_us > until_us:
-                raise Violation("progress", f"{what}, {PROGRESS_US // SECOND_US} s after all was healed")
-            self.timeline.after(LOOK_US, None, self.timeline.halt)
-            if not self.timeline.play(STILL_HAPPENINGS):
-                raise Violation("progress", f"{what}, and time stands still")
-
-    def _lacking_leader(self) -> str | None:
-        """Who still waits, is down, or does not follow the one leader."""
-        for client in self.clients:
-            if client.under_way:
-                return f"{client.name} waits for {client.under_way}"
-        leaders, terms = [], set()
-        for member in self._whole_members():
-            engine = member.engine
-            if engine is None or member.host is None:
-                return f"member {member.member_id} is down"
-            terms.add(engine.state.current_term)
-            if engine.state.role is Role.LEADER:
-                leaders.append(member.member_id)
-        if len(leaders) != 1:
-            return f"{leaders or 'nobody'} lead"
-        return None if len(terms) == 1 else f"terms differ: {sorted(terms)}"
-
-    def _lacking_rest(self) -> str | None:
-        """Why this world has not come to rest."""
-        if (lacking := self._lacking_leader()) is not None:
-            return lacking
-        ends, committed = set(), self.checks.committed_count
-        for member in self._whole_members():
-            engine, host = member.engine, member.host
-            assert engine is not None, "it has just been seen"
-            assert host is not None, "it has just been seen"
-            state = engine.state
-            ends.add(state.log.last)
-            if (state.commit_index, host.applied_index, state.log.last.index) != (committed,) * 3:
-                return (
-                    f"member {member.member_id} has {state.log.last.index} entries, committed {state.commit_index}, "
-                    f"applied {host.applied_index} of {committed}"
-                )
-        return None if len(ends) == 1 else f"logs differ: {sorted(ends)}"
-
-    def _whole_members(self) -> list[Member]:
-        return [member for member in self.members.values() if member.member_id not in self.lost]
-
-    def _demand(self, op: str, keys: Sequence[str]) -> None:
-        """An operation on each of these keys has to succeed; a client's session may have been dropped meanwhile, so it
-        may try again."""
-        client = self.clients[0]
-        asked = dict.fromkeys(keys, 0)
-
-        def lacking() -> str | None:
-            lack = None
-            for key, number in asked.items():
-                outcome = self._outcomes.get(number)
-                if outcome is not Outcome.OK:
-                    lack = f"{op} {key} of {client.name} is {outcome.value if outcome else 'under way'}"
-                    if number == 0 or outcome is not None:
-                        asked[key] = client.begin(op, key, WRITE_TIMEOUT_MS)
-            return lack
-
-        self._until(lacking)
-
     # -- what its parts tell ------------------------------------------------------------------------------------------
 
     def tell(self, who: str, what: str) -> None:
@@ -297,6 +211,25 @@ class World:
     def after_apply(self, member: Member) -> None:
         """An application has applied entries."""
         self.checks.after_event(member)
+
+    def restored(self, member: Member) -> None:
+        """An application goes on from a snapshot."""
+        self.watch.count("application restored from a snapshot")
+        self.checks.restored(member)
+
+    def config_of(self, member_id: MemberId) -> RaftConfig:
+        """The group's, but for when a snapshot is taken."""
+        config = self.options.config
+        return replace(config, snapshot_log_bytes=1 << 29) if member_id in self.options.hoarders else config
+
+    def snapshot_step(self, step: Step, member: Member) -> None:
+        """A snapshot is a step further at this member."""
+        self.nemesis.ambushes.stepped(step, member)
+
+    def loses_a_reference(self) -> bool:
+        """Whether the bytes of a slice, which came through an object store, are not there any more."""
+        probability = self.options.lost_reference
+        return probability > 0 and not self.resting and self.dice.random() < probability
 
     def lost_disk(self, member: Member) -> None:
         """Its disk does not hold what it promised any more."""
@@ -343,7 +276,7 @@ class World:
     ) -> None:
         """A user is told."""
         self.tell(client.name, f"{wanted.op} {wanted.key} ends ({number}): {outcome.value} {result!r:.80}")
-        self._outcomes[number] = outcome
+        self.outcomes[number] = outcome
         self.watch.count(f"operations {outcome.value}")
         if isinstance(result, Mismatch):
             self.watch.count("conditional put refused")

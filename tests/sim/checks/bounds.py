@@ -13,6 +13,7 @@ from raft_actors.core.effects import SendReply
 from raft_actors.core.entries import ENTRY_OVERHEAD_BYTES
 from raft_actors.peer.engine import PENDING_CALLS_MAX, Engine
 from raft_actors.peer.feed import CALLS_MAX
+from raft_actors.peer.snapshots import SLICES_AHEAD_MAX
 from raft_actors.peer.window import CallKind
 from tests.sim.checks.violation import Violation
 
@@ -27,6 +28,9 @@ def check_peer(engine: Engine, name: str, waiting_requests: int) -> None:
     replies = sum(1 for message in held if isinstance(message, SendReply))
     _require(name, "replies held for a write", replies, waiting_requests)
     _require(name, "requests held for a write", len(held) - replies, PENDING_CALLS_MAX * len(CallKind) * members)
+    job = engine.snapshots._job
+    if job is not None:
+        _require(name, "slices that are not in a file", job.in_hand, SLICES_AHEAD_MAX)
     leading = state.leading
     if leading is not None:
         _require(name, "reads", len(leading.reads), state.settings.reads_waiting_max)

@@ -13,6 +13,8 @@ from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Envelope,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     PreVote,
     RequestVote,
@@ -148,7 +150,7 @@ class Calls:
 
     def _require_request_durable(self, peer: Peer, disk: Disk, message: Message) -> None:
         """A candidate's vote for itself, and a leader's, are durable before anyone hears of its term (Raft §5.2)."""
-        if isinstance(message, AppendEntries | RequestVote):
+        if isinstance(message, AppendEntries | RequestVote | InstallSnapshot):
             if disk.votes.get(message.term) != peer.directory_id:
                 raise Violation(
                     "durable before it is said",
@@ -173,11 +175,13 @@ class Calls:
         elif isinstance(reply, AppendEntriesReply) and reply.success and isinstance(request, AppendEntries):
             covered = request.entries[-1].id if request.entries else request.prev_entry
             self._require_entry(peer, disk, covered, reply)
+        elif isinstance(reply, InstallSnapshotReply):
+            self._require_covered(peer, disk, reply)
 
     def _require_entry(self, peer: Peer, disk: Disk, covered: EntryId, reply: AppendEntriesReply) -> None:
         """The disk holds it; or held it, if it is in a later term by now, whose leader may have truncated it."""
         node = self._tree.find(covered.term, covered.index)
-        held = node is not None and covered.index < len(disk.nodes) and disk.nodes[covered.index] is node
+        held = node is not None and self._disks.holds(peer.directory_id, node)
         if not held and node is not None and reply.term < disk.term:
             held = peer.directory_id in node.durable_in
         if reply.match_index > covered.index or not held:
@@ -185,6 +189,17 @@ class Calls:
                 "durable before it is said",
                 f"{peer.name} acknowledges entries up to {reply.match_index} in term {reply.term}, asked about "
                 f"{covered.term}/{covered.index}; its disk has {disk.nodes[-1]} and term {disk.term}",
+            )
+
+    def _require_covered(self, peer: Peer, disk: Disk, reply: InstallSnapshotReply) -> None:
+        """What is committed here, and so is covered by what was offered, or is the reason why it is not needed."""
+        index = reply.match_index
+        committed = peer.engine.state.commit_index
+        if not index <= committed < len(peer.log) or not self._disks.holds(peer.directory_id, peer.log[index]):
+            raise Violation(
+                "durable before it is said",
+                f"{peer.name} says that it has everything up to {index}; it committed {committed}, its disk "
+                f"has {disk.effective[-1]}",
             )
 
     def _require_term(self, peer: Peer, disk: Disk, term: int, message: Message) -> None:

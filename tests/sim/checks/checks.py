@@ -1,8 +1,8 @@
 """The one door to all checks: what the world tells them, and when they look.
 
 Here:   `Checks`.
-Never:  rules: logs and promises (peers.py, disks.py, tree.py), commits (commits.py), calls (calls.py), machines
-        (machines.py), clients (clients.py), queues (bounds.py).
+Never:  rules: logs and promises (peers.py, disks.py, tree.py), commits (commits.py), snapshots (snapshots.py), calls
+        (calls.py), machines (machines.py), clients (clients.py), queues (bounds.py).
 
 The world tells of starts and ends, of what became durable *before* the engine hears of it, of each call and request,
 and of each event. Then only what this event changed is looked at. A broken rule raises `Violation`.
@@ -10,12 +10,13 @@ and of each event. Then only what this event changed is looked at. A broken rule
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from analysis.linearizability import Verdict
 from raft_actors.core.effects import Record
+from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import DirectoryId, MemberId, RequestId, Role, RpcId
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, Role, RpcId
 from raft_actors.storage.image import LogImage
 from tests.sim.checks import bounds
 from tests.sim.checks.calls import Calls
@@ -24,6 +25,7 @@ from tests.sim.checks.commits import Commits
 from tests.sim.checks.disks import Disks, Image
 from tests.sim.checks.machines import Machines
 from tests.sim.checks.peers import Peers
+from tests.sim.checks.snapshots import Snapshots
 from tests.sim.checks.tree import Node, Tree
 from tests.sim.checks.violation import SimMember, Violation, name_of
 
@@ -41,14 +43,17 @@ class Checks:
         self._peers = Peers(self._tree, self._disks, self._commits)
         self._calls = Calls(self._tree, self._disks)
         self._machines = Machines(self._commits)
+        self._snapshots = Snapshots(self._tree, self._commits, self._machines)
         self.clients = Clients(self._commits, self._machines)
         """To be told what clients ask, and what they are told."""
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
-    def recovered(self, directory_id: DirectoryId, image: Image) -> None:
-        """What a storage that was opened holds; to be said before `started`."""
-        self._truncated(directory_id, self._disks.recovered(directory_id, image))
+    def recovered(self, directory_id: DirectoryId, image: Image, snapshot: SnapshotMeta | None = None) -> None:
+        """What a storage that was opened holds, and its newest snapshot; to be said before `started`."""
+        if snapshot is not None:
+            self._snapshots.check_meta(snapshot, f"directory {name_of(directory_id)}")
+        self._truncated(directory_id, self._disks.recovered(directory_id, image, snapshot))
 
     def started(self, member: SimMember) -> None:
         """A peer began."""
@@ -73,6 +78,26 @@ class Checks:
     def wrote(self, directory_id: DirectoryId, records: Sequence[Record]) -> None:
         """A write group became durable; to be said before the engine hears of it."""
         self._truncated(directory_id, self._disks.wrote(directory_id, records))
+
+    def named(self, directory_id: DirectoryId, meta: SnapshotMeta, pieces: Iterable[bytes]) -> None:
+        """A snapshot's file got its name; to be said before the engine hears of it."""
+        whose = f"directory {name_of(directory_id)}"
+        node = self._snapshots.check_meta(meta, whose)
+        self._snapshots.check_state(meta, pieces, whose)
+        self._snapshots.check_term(node, self._disks.of(directory_id).term, whose)
+        self._truncated(directory_id, self._disks.named(directory_id, node))
+
+    def maybe_named(self, directory_id: DirectoryId, meta: SnapshotMeta) -> None:
+        """A snapshot's file may have got its name: its process ended meanwhile, or the disk refused something."""
+        self._disks.maybe_named(directory_id, self._snapshots.check_meta(meta, f"directory {name_of(directory_id)}"))
+
+    def snapshot_damaged(self, directory_id: DirectoryId) -> None:
+        """Somebody damaged the newest snapshot of a directory; the next start may go by an older one."""
+        self._disks.snapshot_damaged(directory_id)
+
+    def compacted(self, directory_id: DirectoryId, to: LogIndex) -> None:
+        """The log was compacted; to be said before the engine hears of it."""
+        self._disks.compacted(directory_id, to)
 
     def put_on_disk(self, directory_id: DirectoryId, image: Image) -> None:
         """The directory of a member that is down holds this from now on: a past that nobody played, or an old copy."""
@@ -133,6 +158,11 @@ class Checks:
     def known_to_differ(self) -> set[MemberId]:
         """Members whose machine a test has made wrong on purpose."""
         return self._machines.known_to_differ
+
+    def restored(self, member: SimMember) -> None:
+        """Its application goes on from a snapshot."""
+        assert member.host is not None, f"member {member.member_id} has no application"
+        self._machines.restored(member.member_id, member.host)
 
     def ran(self, member_id: MemberId, machine: object, index: int, command: bytes, result: bytes) -> None:
         """A machine ran one command of the entry at `index`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raft_actors.core.quorum import majority
-from raft_actors.core.types import DirectoryId
+from raft_actors.core.types import DirectoryId, EntryId
 from tests.sim.checks.disks import Disks
 from tests.sim.checks.tree import Node, Tree
 from tests.sim.checks.violation import Violation
@@ -77,6 +77,19 @@ class Commits:
             raise Violation("election safety", f"{leader.member} and {member} both lead term {term}")
         else:
             leader.last = log[-1]
+
+    def find(self, last: EntryId, what: str) -> Node:
+        """The committed entry that a snapshot ends with, or a log begins behind."""
+        if last.index >= len(self.nodes) or self.nodes[last.index].term != last.term:
+            raise Violation(
+                "snapshots are of what is committed",
+                f"{what} goes up to {last.term}/{last.index}; committed is {self.nodes[min(last.index, len(self))]}",
+            )
+        return self.nodes[last.index]
+
+    def term_of(self, index: int) -> int:
+        """In which term the first member that took this entry for committed was."""
+        return self._terms[index]
 
     def truncated(self, from_index: int, disk: str) -> None:
         """A disk lost entries from `from_index` on. What is committed must still have its quorum."""

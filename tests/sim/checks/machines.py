@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from raft_actors.application.exchange import Provenance
 from raft_actors.application.host import ApplicationHost
-from raft_actors.core.types import MemberId
+from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, MemberId
 from tests.sim.checks import bounds
 from tests.sim.checks.commits import Commits
 from tests.sim.checks.violation import SimMember, Violation
 
+NOBODY = Provenance(computed_by=DirectoryId(bytes(DIRECTORY_ID_BYTES)), agreed=None)
+"""Who computed a state does not count where states are compared."""
 LOOK_EVERY = 32
 """Entries applied by one host between two looks at its queues."""
 
@@ -85,6 +88,22 @@ class Machines:
         if applied_index >= seen.looked_at + LOOK_EVERY:
             seen.looked_at = applied_index
             bounds.check_host(host, f"application {member_id}")
+
+    def restored(self, member_id: MemberId, host: ApplicationHost) -> None:
+        """This application goes on from a snapshot: where another one has been, and with the same state chain."""
+        known = self._chains.get(host.applied_index)
+        if member_id not in self.known_to_differ and (known is None or known[0] != host.chain):
+            raise Violation(
+                "state machine safety",
+                f"application {member_id} was restored at {host.applied_index} and differs from "
+                f"{known[1] if known else 'nobody: no one has been there'}",
+            )
+        self.after_event(member_id, host)
+
+    def chain_at(self, index: int) -> bytes | None:
+        """The state chain of whoever was at this index."""
+        known = self._chains.get(index)
+        return None if known is None else known[0]
 
     def equal(self, members: Iterable[SimMember]) -> None:
         """All these members' machines hold the same."""
@@ -172,4 +191,5 @@ class Machines:
 
 
 def _snapshot(host: ApplicationHost) -> bytes:
-    return b"".join(host._machine.snapshot())
+    """The whole state, sessions too."""
+    return b"".join(host.snapshot(NOBODY))

@@ -176,9 +176,10 @@ class Peers:
         self._commits.leads(peer.log, peer.term, peer.directory_id, peer.name)
 
     def _log_changed(self, peer: Peer, state: State, log: Log) -> None:
-        mirror, tree = peer.log, self._tree
+        tree = self._tree
         peer.last = last = log.last
         end = last.index
+        mirror = self._joined(peer, log)
         same = min(len(mirror) - 1, end)
         while same > log.base.index:
             entry = log.entry_at(LogIndex(same))
@@ -203,6 +204,20 @@ class Peers:
                 f"{mirror[-1].configured_by.index}",
             )
 
+    def _joined(self, peer: Peer, log: Log) -> list[Node]:
+        """The mirror; if the log begins behind a snapshot that it did not hold, one that goes up to there."""
+        base, mirror = log.base, peer.log
+        if base.index < len(mirror) and mirror[base.index].term == base.term:
+            return mirror
+        way = self._commits.find(base, f"the snapshot before the log of {peer.name}").way()
+        committed = peer.commit_index
+        if committed >= len(way) or way[committed] is not mirror[committed]:
+            raise Violation(
+                "committed entries stay", f"{peer.name} committed {committed}, and its log begins behind {base}"
+            )
+        peer.log = way
+        return way
+
     def _require_maker(self, peer: Peer, entry_id: EntryId) -> None:
         leader = self._commits.leaders.get(entry_id.term)
         if leader is None or leader.directory_id != peer.directory_id or entry_id.term != peer.term:
@@ -213,8 +228,8 @@ class Peers:
 
     def _durable_changed(self, peer: Peer, state: State) -> None:
         index = peer.durable_index = state.durable_index
-        nodes = self._disks.of(peer.directory_id).nodes
-        if index >= len(peer.log) or index >= len(nodes) or nodes[index] is not peer.log[index]:
+        if index >= len(peer.log) or not self._disks.holds(peer.directory_id, peer.log[index]):
+            nodes = self._disks.of(peer.directory_id).effective
             raise Violation(
                 "durable is durable",
                 f"{peer.name} takes its log up to {index} for durable; its disk ends at {nodes[-1]}, its log at "

@@ -45,6 +45,14 @@ class Node:
             node = node.prev
         return node
 
+    def way(self) -> list[Node]:
+        """All nodes from the root to this one, by index. Walks; for rare questions."""
+        nodes = [self]
+        while (prev := nodes[-1].prev) is not None:
+            nodes.append(prev)
+        nodes.reverse()
+        return nodes
+
 
 class Tree:
     """Every entry ever seen."""

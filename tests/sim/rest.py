@@ -1,0 +1,137 @@
+"""A world after its faults: it must come to rest, and be of use again.
+
+Here:   `Rest`: who leads, equal logs, fresh writes, snapshots and reads, each within its time.
+Never:  faults and their end (world.py), what must be true of a world at rest (checks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from analysis.history import Outcome
+from raft_actors.core.types import Role
+from tests.sim.checks import Violation
+from tests.sim.member import Member
+from tests.sim.timeline import SECOND_US
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+PROGRESS_US: Final = 300 * SECOND_US
+"""A healed world that has not come to rest after so long never does: elections take seconds, clients give up sooner."""
+LOOK_US: Final = 10_000
+"""How often a healed world is asked whether it has come to rest."""
+STILL_HAPPENINGS: Final = 200_000
+"""So many happenings without an event of any peer are no world any more."""
+WRITE_TIMEOUT_MS: Final = 20_000
+"""Of the writes and reads that are demanded in the end."""
+
+Lack: TypeAlias = Callable[[], str | None]
+"""What is not as it should be in the end, or None."""
+
+
+class Rest:
+    """Of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def demand(self) -> None:
+        """All clients are answered and one member leads; a fresh write of every key; then equal logs, all
+        applied; a snapshot at each member; and everything readable.
+
+        Logs need not be equal before the write: a leader that knows its log to be committed appends nothing, and what a
+        follower has beyond it is overwritten by the next entry.
+        """
+        self._until(self._lacking_leader)
+        self._demand("put", self._world.keys.in_use)
+        self._until(self._lacking_rest)
+        self._world.checks.at_rest(self._whole_members())
+        self._demand_snapshots()
+        self._demand("get", [*self._world.keys.in_use, *self._world.keys.given_up])
+
+    def _until(self, lacking: Lack) -> None:
+        """Let time pass until nothing is lacking."""
+        until_us = self._world.timeline.now_us + PROGRESS_US
+        while (what := lacking()) is not None:
+            if self._world.timeline.now_us > until_us:
+                raise Violation("progress", f"{what}, {PROGRESS_US // SECOND_US} s after all was healed")
+            self._world.timeline.after(LOOK_US, None, self._world.timeline.halt)
+            if not self._world.timeline.play(STILL_HAPPENINGS):
+                raise Violation("progress", f"{what}, and time stands still")
+
+    def _lacking_leader(self) -> str | None:
+        """Who still waits, is down, or does not follow the one leader."""
+        for client in self._world.clients:
+            if client.under_way:
+                return f"{client.name} waits for {client.under_way}"
+        leaders, terms = [], set()
+        for member in self._whole_members():
+            engine = member.engine
+            if engine is None or member.host is None:
+                return f"member {member.member_id} is down"
+            terms.add(engine.state.current_term)
+            if engine.state.role is Role.LEADER:
+                leaders.append(member.member_id)
+        if len(leaders) != 1:
+            return f"{leaders or 'nobody'} lead"
+        return None if len(terms) == 1 else f"terms differ: {sorted(terms)}"
+
+    def _lacking_rest(self) -> str | None:
+        """Why this world has not come to rest."""
+        if (lacking := self._lacking_leader()) is not None:
+            return lacking
+        ends, committed = set(), self._world.checks.committed_count
+        for member in self._whole_members():
+            engine, host = member.engine, member.host
+            assert engine is not None, "it has just been seen"
+            assert host is not None, "it has just been seen"
+            state = engine.state
+            ends.add(state.log.last)
+            if (state.commit_index, host.applied_index, state.log.last.index) != (committed,) * 3:
+                return (
+                    f"member {member.member_id} has {state.log.last.index} entries, committed {state.commit_index}, "
+                    f"applied {host.applied_index} of {committed}"
+                )
+        return None if len(ends) == 1 else f"logs differ: {sorted(ends)}"
+
+    def _whole_members(self) -> list[Member]:
+        return [member for member in self._world.members.values() if member.member_id not in self._world.lost]
+
+    def _demand(self, op: str, keys: Sequence[str]) -> None:
+        """An operation on each of these keys has to succeed; a client's session may have been dropped meanwhile, so it
+        may try again."""
+        client = self._world.clients[0]
+        asked = dict.fromkeys(keys, 0)
+
+        def lacking() -> str | None:
+            lack = None
+            for key, number in asked.items():
+                outcome = self._world.outcomes.get(number)
+                if outcome is not Outcome.OK:
+                    lack = f"{op} {key} of {client.name} is {outcome.value if outcome else 'under way'}"
+                    if number == 0 or outcome is not None:
+                        asked[key] = client.begin(op, key, WRITE_TIMEOUT_MS)
+            return lack
+
+        self._until(lacking)
+
+    def _demand_snapshots(self) -> None:
+        """Every member can take a snapshot, whatever became of those before."""
+        for member in self._whole_members():
+            if member.peer is not None:
+                member.peer.has_saved = False
+
+        def lacking() -> str | None:
+            for member in self._whole_members():
+                peer = member.peer
+                if peer is None:
+                    return f"member {member.member_id} is down"
+                if not peer.has_saved:
+                    if not peer.saves:
+                        peer.save_snapshot()
+                    return f"member {member.member_id} takes no snapshot: {peer.engine.snapshots.error}"
+            return None
+
+        self._until(lacking)
