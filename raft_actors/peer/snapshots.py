@@ -107,6 +107,18 @@ class _Job:
     """Given up; the end of its file is not reported yet."""
 
 
+@dataclass(slots=True)
+class _BackOff:
+    """When one may be begun again after failures."""
+
+    not_before_ms: int = 0
+    failures: int = 0
+
+    def failed(self, now_ms: int) -> None:
+        self.not_before_ms = now_ms + min(RETRY_MS[0] << min(self.failures, 16), RETRY_MS[1])
+        self.failures += 1
+
+
 class SnapshotDesk:
     """Of one running peer. `state` is read, never written to."""
 
@@ -136,8 +148,8 @@ class SnapshotDesk:
         self._job: _Job | None = None
         self._jobs = state.incarnation.start_count << 32
         """Never a number of an earlier process: what the application still sends to that one is late."""
-        self._failures = 0
-        self._not_before_ms = 0
+        self._taking, self._fetching = _BackOff(), _BackOff()
+        """Apart: an application that cannot be written down must not keep this member from what it lacks."""
         self._wanted: dict[int, LogIndex] = {}
         self.error: str | None = None
         """Why the last one failed; None since one succeeded."""
@@ -164,19 +176,20 @@ class SnapshotDesk:
         """
         if self._stored is not None and self._stored.last.index >= offer.snapshot.last.index:
             return self._stored
-        if self._job is not None and self._is_forsaken(self._job, offer.source, now_ms):
-            self._give_up(self._job, "", now_ms)  # else a member that is needed waits for a dead one until PATIENCE_MS
-        if self._job is None and now_ms >= self._not_before_ms:
+        if self._job is not None and self._is_in_the_way(self._job, offer.source, now_ms):
+            self._give_up(self._job, "", now_ms)  # else a member that is needed would wait for it until PATIENCE_MS
+        if self._job is None and now_ms >= self._fetching.not_before_ms:
             job = self._begin(offer.source, now_ms)
             job.meta, job.after = offer.snapshot, offer.after
             self._ask(job, now_ms)
         return None
 
-    def _is_forsaken(self, job: _Job, leader: MemberId, now_ms: int) -> bool:
-        """Whether its source leads no more, and sends nothing either."""
-        if job.source in (None, leader) or job.over or job.complete or job.in_hand:
+    def _is_in_the_way(self, job: _Job, leader: MemberId, now_ms: int) -> bool:
+        """Whether it is of our own application, of which we lack entries, or its source neither leads nor sends."""
+        if job.over or job.complete or job.source == leader:
             return False
-        return now_ms - job.progress_ms >= 2 * self._config.rpc_deadline_ms
+        silent_ms = now_ms - job.progress_ms
+        return job.source is None or (job.in_hand == 0 and silent_ms >= 2 * self._config.rpc_deadline_ms)
 
     def want(self, number: int, applied_index: LogIndex) -> None:
         """Somebody wants one, however small the log. Ends in `save_ended`."""
@@ -184,7 +197,7 @@ class SnapshotDesk:
             self._ports.save_ended(number, Saved(index=self._stored_index))
         else:
             self._wanted[number] = applied_index
-            self._not_before_ms = 0  # who asks by hand has seen to the cause of the last failure
+            self._taking.not_before_ms = 0  # who asks by hand has seen to the cause of the last failure
 
     def look(self, now_ms: int, *, applied_index: LogIndex | None, log_bytes: int) -> None:
         """To be called every few tens of milliseconds. `applied_index`: None if no application may be asked."""
@@ -194,7 +207,7 @@ class SnapshotDesk:
         elif applied_index is None:
             if self._wanted:
                 self._not_saved("this member's application is away, or states are being compared; ask again")
-        elif now_ms >= self._not_before_ms and self._is_due(applied_index, log_bytes):
+        elif now_ms >= self._taking.not_before_ms and self._is_due(applied_index, log_bytes):
             job = self._begin(None, now_ms)
             job.log_bytes = log_bytes
             self._ask(job, now_ms)
@@ -340,7 +353,8 @@ class SnapshotDesk:
 
     def _finish(self, job: _Job, log_bytes: int, now_ms: int) -> SnapshotMeta:
         assert job.meta is not None, "a snapshot without a place in the log has got a name"
-        self._stored, self._failures, self.error = job.meta, 0, None
+        self._stored, self.error = job.meta, None
+        self._taking, self._fetching = _BackOff(), _BackOff()
         self._state_bytes = job.received
         self._covered_bytes = log_bytes if job.source is not None else job.log_bytes
         index = job.meta.last.index
@@ -369,8 +383,7 @@ class SnapshotDesk:
 
     def _failed(self, job: _Job, why: str, now_ms: int) -> None:
         self.error = why
-        self._not_before_ms = now_ms + min(RETRY_MS[0] << min(self._failures, 16), RETRY_MS[1])
-        self._failures += 1
+        (self._taking if job.source is None else self._fetching).failed(now_ms)
         self._ports.note("snapshot_failed", {"why": why, "source": job.source})
         if job.source is None:
             self._not_saved(why)

@@ -136,11 +136,11 @@ class TestOneAtATime:
         bench.offered(snapshot(1, 20), source=2)
         assert [to for to, _, _ in bench.ports.fetched][-1] == 2
 
-    @pytest.mark.parametrize("how", ["our own", "a slice in hand", "all of it is here"])
+    @pytest.mark.parametrize("how", ["our own, all of it is here", "a slice in hand", "all of it is here"])
     def test_one_that_goes_on_is_not_given_up_for_an_offer(self, how: str) -> None:
         bench = Bench()
-        if how == "our own":
-            bench.taking()
+        if how == "our own, all of it is here":
+            bench.taking().give(ends=True)
         else:
             bench.fetching(snapshot(1, 20)).give(ends=how == "all of it is here", last=EntryId(1, 20))
         bench.now_ms += 3 * DEADLINE_MS

@@ -44,3 +44,23 @@ def test_others_go_on(what: str) -> None:
             bench.give(last=AT_20, ends=True).written().now_ms += 2 * DEADLINE_MS
     bench.offered(snapshot(1, 20), source=1 if what == "the last leader" else 2)
     assert not bench.given_up
+
+
+def test_one_of_our_own_gives_way_to_what_we_lack() -> None:
+    bench = Bench().taking().give()
+    own = bench.job
+    bench.offered(snapshot(1, 20), source=2)
+    assert bench.given_up == [own]
+    assert bench.desk.error is None
+    bench.filed(Step.ENDED, job=own)
+    bench.offered(snapshot(1, 20), source=2)
+    assert [to for to, _, _ in bench.ports.fetched] == [2]
+
+
+def test_an_application_that_fails_does_not_keep_us_from_what_we_lack() -> None:
+    bench = Bench().taking().refuse()
+    bench.filed(Step.ENDED)
+    bench.look()
+    assert len(bench.asks) == 1, "it is left alone for a while"
+    bench.offered(snapshot(1, 20), source=2)
+    assert [to for to, _, _ in bench.ports.fetched] == [2]

@@ -7,8 +7,7 @@ Never:  what is on a disk (on_disk.py), how bytes are changed and what is judged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
 from kv import commands, limits, results
@@ -28,10 +27,6 @@ from kv.machine import KVMachine
 from kv.values import decode as decode_value
 from kv.values import encode as encode_value
 from raft_actors import codec, envelopes
-from raft_actors.application import frames, settings
-from raft_actors.application.packing import Codec, Malformed
-from raft_actors.application.pipe import FrameReader, Kind, PipeFrame, encode_frame
-from raft_actors.client import operation, wire
 from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import (
     AppendEntries,
@@ -47,11 +42,9 @@ from raft_actors.core.messages import (
 )
 from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
 from raft_actors.errors import ConfigError, VersionDiffers
-from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.recording.errors import RowsUnreadable
 from raft_actors.recording.rows import count_rows, decode_rows, encode_rows
-from tests.application.builders import frame
-from tests.application.test_formats import CHECKPOINT, CLUSTER, DIRECTORY, MESSAGES
+from tests.storage.campaigns.decoders_of_messages import APPLICATION
 from tests.storage.campaigns.on_disk import ON_DISK
 from tests.storage.campaigns.target import Decoder
 from tests.storage.logs import CONFIGURATION, GENESIS, command, entry, meta
@@ -144,93 +137,6 @@ _PEERS: Final = (
         lambda found: codec.encode_entry(found[0]) + found[1],
         codec.encode_entry(command(1, 2)) + codec.encode_entry(entry(1, 3)),
     ),
-)
-
-
-# -- between peer, application and client -----------------------------------------------------------------------------
-
-
-def _codecs() -> Iterable[Decoder]:
-    """One for each codec of messages; the samples are the messages of its own tests."""
-    by_codec: dict[int, tuple[Codec[Any], list[bytes]]] = {}
-    report = ChainReport(cluster_id=CLUSTER, directory_id=DIRECTORY, agreed=False, checkpoints=(CHECKPOINT, CHECKPOINT))
-    outcomes = (frames.Computed(result=b"r"), frames.SessionExpired(applied_index=9), frames.Fenced())
-    for each, message in (*MESSAGES, (CHAIN_REPORT, report), (frames._OUTCOMES, outcomes)):
-        by_codec.setdefault(id(each), (each, []))[1].append(each.encode(message))
-    for each, good in by_codec.values():
-        kind = type(each.decode(good[0])).__name__
-        name = f"message {kind}" if kind != "tuple" else f"messages {type(each.decode(good[0])[0]).__name__}"
-        yield Decoder(name=name, decode=each.decode, errors=(Malformed,), encode=each.encode, samples=tuple(good))
-
-
-def _read_pipe(data: bytes) -> tuple[tuple[PipeFrame, ...], bytes]:
-    """The stream in pieces of growing size; and what is left of it in the end."""
-    reader, found, at = FrameReader(), list[PipeFrame](), 0
-    for size in range(1, len(data) + 2):
-        found += reader.feed(data[at : at + size])
-        at += size
-        if at >= len(data):
-            break
-    return tuple(found), data[sum(len(_pipe_bytes(each)) for each in found) :]
-
-
-def _pipe_bytes(each: PipeFrame) -> bytes:
-    return encode_frame(each.kind, each.number, each.payload)
-
-
-def _answers(kind: operation.Kind) -> Callable[[bytes], Any]:
-    call = operation.Call(
-        number=1,
-        kind=kind,
-        member_id=MemberId(0),
-        operations=tuple(
-            operation.Operation(number=number, kind=kind, request=b"", deadline_ms=0, timeout_ms=0)
-            for number in range(2)
-        ),
-        data=b"",
-        patient_until_ms=0,
-        overdue_at_ms=0,
-    )
-    return partial(wire.decode, call)
-
-
-_DONE: Final = tuple(each.encode(message) for each, message in MESSAGES if type(message) is tuple)
-
-_APPLICATION: Final = (
-    *_codecs(),
-    Decoder(
-        name="batch",
-        decode=frames.decode_batch,
-        errors=(Malformed,),
-        encode=frames.encode_batch,
-        samples=(
-            frames.encode_batch([frame(3, b"x", acked_below=2, opens=4), frames.RawFrame(command=b"y")]),
-            frames.encode_batch([frame(number) for number in range(20)]),
-        ),
-    ),
-    Decoder(
-        name="settings of an application",
-        decode=settings.decode_settings,
-        errors=(Malformed, ConfigError),
-        encode=settings.encode_settings,
-        samples=(
-            settings.encode_settings(
-                settings.ApplicationSettings(
-                    sessions=settings.SessionLimits(), machine=limits.encode_settings(limits.Limits())
-                )
-            ),
-        ),
-    ),
-    Decoder(
-        name="frames on the socket",
-        decode=_read_pipe,
-        errors=(Malformed,),
-        encode=lambda read: b"".join(map(_pipe_bytes, read[0])) + read[1],
-        exact=True,
-        samples=(b"".join(encode_frame(kind, 7 * kind, bytes(3 * kind)) for kind in Kind),),
-    ),
-    Decoder(name="answers to commands", decode=_answers(operation.Kind.COMMAND), samples=_DONE),
-    Decoder(name="answers to queries", decode=_answers(operation.Kind.READ), samples=_DONE),
 )
 
 
@@ -392,5 +298,5 @@ _RECORDER: Final = (
     Decoder(name="count of rows", decode=count_rows, errors=(RowsUnreadable,), samples=(_ROWS,)),
 )
 
-DECODERS: Final[tuple[Decoder, ...]] = (*_PEERS, *_APPLICATION, *_STORE, *_RECORDER, *ON_DISK)
+DECODERS: Final[tuple[Decoder, ...]] = (*_PEERS, *APPLICATION, *_STORE, *_RECORDER, *ON_DISK)
 """In a fixed order: a case is the n-th try of a unit."""
