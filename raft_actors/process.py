@@ -1,6 +1,6 @@
 """What a process of a member asks of its interpreter and of its machine.
 
-Here:   `prefer_this_process`, `freeze_what_lasts`, `log_to_stderr`, `same_user`.
+Here:   `prefer_this_process`, `freeze_what_lasts`, `collect_all`, `log_to_stderr`, `same_user`.
 Never:  Raft, Ray.
 """
 
@@ -41,12 +41,19 @@ def freeze_what_lasts() -> None:
     """Keep full garbage collections short; to be called some times a second, and nearly free.
 
     A full collection walks every container that lives, 130 ms for a million keys, with all threads standing still. What
-    has outlived two generations here is the log and the state, and no cycles: the collector need not look at it again.
-    So before enough has gathered for a full collection, it is set aside. Reference counts still free it.
+    has outlived two generations here is the log and the state, in hardly any cycles: the collector need not look at it
+    again. So before enough has gathered for a full collection, it is set aside. Reference counts still free it; what
+    has to be free of cycles all the same says so (`collect_all`).
     """
     if gc.get_count()[2] >= FREEZE_AFTER:
         gc.collect(1)  # what is young and dead must not be set aside with the rest
         gc.freeze()
+
+
+def collect_all() -> None:
+    """A full collection of everything, what was set aside too. Takes long; for when nobody is served."""
+    gc.unfreeze()
+    gc.collect()
 
 
 def log_to_stderr() -> None:

@@ -42,7 +42,7 @@ from raft_actors.application.snapshot_shell import SnapshotShell
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.gauges import StallGauge
 from raft_actors.names import NAMESPACE
-from raft_actors.process import freeze_what_lasts, log_to_stderr, prefer_this_process
+from raft_actors.process import collect_all, freeze_what_lasts, log_to_stderr, prefer_this_process
 
 LOG: Final = logging.getLogger("raft_actors.application")
 
@@ -52,6 +52,8 @@ PEER_TIMEOUT_S: Final = 2.0
 """How long the co-located peer may take to answer an attach."""
 ATTACH_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to attach."""
+RESTORE_RETRY_S: Final = (0.1, 60.0)
+"""The same between attempts to go on from a snapshot."""
 EXPIRE_S: Final = 0.05
 """How late a deadline may be noticed."""
 
@@ -79,6 +81,7 @@ class ApplicationActor:
         self._error: str | None = None
         self._running = False
         self._snapshots = SnapshotShell(group, member_id)
+        self._restore_wait_s = RESTORE_RETRY_S[0]
         self._stalls = StallGauge()
         context = ray.get_runtime_context()
         self._door = door_address(context.get_session_name(), group, member_id)
@@ -144,13 +147,17 @@ class ApplicationActor:
             self._host.detach()
             self._deliver()
             self._host = None
+        collect_all()  # the state before, and what a restore that failed has left: two at a time are enough
         self._error = f"it reads the peer's snapshot of index {restore.index}"
         try:
             host = await self._snapshots.restore(restore, partial(self._new_host, restore.settings))
         except Exception as failure:  # the file is gone or damaged, the machine cannot read it: the peer names another
             self._error = f"{type(failure).__name__}: {failure}"
             LOG.warning("group=%s member=%s cannot restore: %s", self._group, self._member_id, self._error)
+            await asyncio.sleep(self._restore_wait_s)  # each attempt reads the whole state
+            self._restore_wait_s = min(2 * self._restore_wait_s, RESTORE_RETRY_S[1])
             return False
+        self._restore_wait_s = RESTORE_RETRY_S[0]
         self._host, self._cluster_id, self._error = host, restore.cluster_id, None
         LOG.info("group=%s member=%s goes on from index %s", self._group, self._member_id, restore.index)
         return True

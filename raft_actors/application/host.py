@@ -71,7 +71,7 @@ class ApplicationHost:
         self._sessions = Sessions(sessions)
         self._chain = StateChain(limits.checkpoints_max)
         self._proposals = Proposals(limits)
-        self._reads = Reads(limits, self._query)
+        self._reads = Reads(limits)
         self._epoch: Epoch | None = None
         self._applied_index = LogIndex(0)
         self._applied_term = Term(0)
@@ -153,7 +153,7 @@ class ApplicationHost:
         for entry in request.entries[known_count:]:
             self._apply_entry(LogIndex(self._applied_index + 1), entry)
         self._proposals.end_overtaken()
-        self._reads.applied(self._applied_index)
+        self._reads.applied(self._applied_index, self._query)
         last_index = LogIndex(request.first_index + len(request.entries) - 1)
         return Applied(
             applied_index=self._applied_index,
@@ -169,7 +169,7 @@ class ApplicationHost:
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
     def snapshot(self, provenance: Provenance) -> Iterator[bytes]:
-        """The state after `applied`, in pieces; what is applied meanwhile does not show in them.
+        """The state after `applied`, as it is at this call, in pieces; what is applied meanwhile does not show in them.
 
         Provenance, sessions, state chain and the machine's own snapshot: docs/FORMATS.md. Raises `ApplicationStopped`.
         """
@@ -179,9 +179,10 @@ class ApplicationHost:
             agreed = NOTHING_AGREED
         fields: list[int | bytes | str] = [STATE_FORMAT, self._applied_index, self._applied_term, self._chain.value]
         fields += [provenance.computed_by, agreed.index, agreed.chain]
-        return itertools.chain(
-            pack_fields(itertools.chain(fields, self._sessions.fields())), map(_bytes, self._machine.snapshot())
-        )
+        machine = map(_bytes, self._machine.snapshot())
+        # A machine that is a generator looks at its state when its first piece is asked for: that has to be now.
+        first = itertools.islice(machine, 1)
+        return itertools.chain(pack_fields(itertools.chain(fields, self._sessions.fields())), tuple(first), machine)
 
     def restore(self, chunks: Iterable[memoryview]) -> None:
         """Go on from a snapshot. For a host that has applied nothing yet.
@@ -226,7 +227,7 @@ class ApplicationHost:
         The answer comes with `take_answers`. Raises `ApplicationStopped`.
         """
         self._raise_if_stopped()
-        self._reads.read(ticket, request, index, self._applied_index, deadline_ms)
+        self._reads.read(ticket, request, index, self._applied_index, deadline_ms, self._query)
 
     def expire(self, now_ms: int) -> None:
         """Answer everyone whose deadline has come. To be called a few times a second; nearly free when nothing ends."""

@@ -28,8 +28,9 @@ class StateMachine(Protocol):
         ...
 
     def snapshot(self) -> Iterator[bytes]:
-        """The whole state, in pieces of any size; what `apply` does between two of them must not show in them.
+        """The whole state as it is when the first piece is asked for, in pieces of any size.
 
+        The first one is asked for at once; what `apply` does between two of them must not show in those that follow.
         A piece that takes long to make holds up everybody who asks this member meanwhile.
         """
         ...

@@ -30,9 +30,11 @@ class _Read:
 class Reads:
     """The waiting queries of one application. Answers collect until `take_answers`."""
 
-    def __init__(self, limits: HostLimits, run: Callable[[bytes], QueryAnswer]) -> None:
+    # `run` is passed with each call: kept here, it would hold its host, which holds this. Such a cycle keeps the whole
+    # state of a host that was replaced in memory until a full collection, and there is none (process.py).
+
+    def __init__(self, limits: HostLimits) -> None:
         self._waiting_max = limits.reads_waiting_max
-        self._run = run
         self._heap: list[_Read] = []
         self._answers: list[tuple[Ticket, QueryAnswer]] = []
 
@@ -46,20 +48,28 @@ class Reads:
         answers, self._answers = self._answers, []
         return answers
 
-    def read(self, ticket: Ticket, request: bytes, index: LogIndex, applied_index: LogIndex, deadline_ms: int) -> None:
+    def read(
+        self,
+        ticket: Ticket,
+        request: bytes,
+        index: LogIndex,
+        applied_index: LogIndex,
+        deadline_ms: int,
+        run: Callable[[bytes], QueryAnswer],
+    ) -> None:
         """Answer `request` from a state that has applied `index`: now, or when it has."""
         if index <= applied_index:
-            self._answers.append((ticket, self._run(request)))
+            self._answers.append((ticket, run(request)))
         elif len(self._heap) >= self._waiting_max:
             self._answers.append((ticket, Overloaded()))
         else:
             heapq.heappush(self._heap, _Read(index, ticket, request, deadline_ms))
 
-    def applied(self, applied_index: LogIndex) -> None:
+    def applied(self, applied_index: LogIndex, run: Callable[[bytes], QueryAnswer]) -> None:
         """The state has come to `applied_index`."""
         while self._heap and self._heap[0].index <= applied_index:
             read = heapq.heappop(self._heap)
-            self._answers.append((read.ticket, self._run(read.request)))
+            self._answers.append((read.ticket, run(read.request)))
 
     def expire(self, now_ms: int) -> None:
         """End the queries whose deadline has come."""

@@ -117,6 +117,11 @@ class StateSlicer:
         """Where the next slice begins."""
         return 0 if self._kept is None else self._kept[0].behind
 
+    @property
+    def gathered_bytes(self) -> int:
+        """Of the next slice."""
+        return len(self._gathered)
+
     def gather(self, bytes_max: int) -> bool:
         """One short step towards a slice of `bytes_max`. True when there is one. Raises what the machine raises."""
         before = len(self._gathered)
@@ -133,7 +138,7 @@ class StateSlicer:
         return self._exhausted or len(self._gathered) >= bytes_max
 
     def take(self, bytes_max: int) -> tuple[Slice, bytes]:
-        """The slice that was gathered."""
+        """The slice that was gathered, of at most `bytes_max`; less, where gathering has not ended."""
         offset = self.offset
         data = bytes(memoryview(self._gathered)[:bytes_max])
         del self._gathered[:bytes_max]

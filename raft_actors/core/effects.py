@@ -111,7 +111,10 @@ class FetchSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateReplaced:
-    """What was applied so far is void: the application goes on from this snapshot, which is durable here."""
+    """The log was reset to this snapshot, which is durable here.
+
+    News, no order: an application that is behind it meets the log's base, and goes on from the snapshot (`Compact`).
+    """
 
     snapshot: SnapshotMeta
 

@@ -119,7 +119,7 @@ class RayPeer:
         else:
             self._beside.slice_arrived(job, SLICE.decode(head), data)
 
-    @ray.method(concurrency_group="snapshots")
+    @ray.method(concurrency_group="save")
     def save_snapshot(self, timeout_s: float = 60.0) -> int:
         """Ruaft's `save_snapshot`: have a snapshot of what this member has applied, however small its log.
 
@@ -209,7 +209,7 @@ class RayPeer:
 
 RaftPeer: Any = ray.remote(
     # Eager OS threads, and only settable here. Raft's own calls never wait behind an administrator's.
-    concurrency_groups={"raft": 4, "snapshots": 3, "admin": 2}
+    concurrency_groups={"raft": 4, "snapshots": 3, "save": 1, "admin": 2}
 )(RayPeer)
 
 

@@ -7,7 +7,8 @@ Every application hashes each entry *and its results* into a chain. Members repo
 to the leader. *Agreed* is what a majority of the voters reported equally at one index. Only members that differ from an
 agreed value fail: an early minority may be the right side. A state that came with a snapshot was computed by whoever
 took it, so until the next agreed point it is reported under that directory too, and one directory counts once: else
-one wrong member and those that went on from its snapshot would outvote the right ones (contracts 8 a). While reports
+one wrong member and those that went on from its snapshot would outvote the right ones (contracts 8 a). Where all
+voters report equally nobody is outvoted, so that is agreed, too, whoever computed it. While reports
 differ and none is agreed, the leader refuses proposals and reads, and goes on replicating, so that a member that lags
 can come and decide.
 """
@@ -109,7 +110,8 @@ class ChainComparison:
         at_index[directory] = checkpoint.chain, computed_by
         reported = [at_index[voter] for voter in voters if voter in at_index]
         computations = {by for chain, by in reported if chain == checkpoint.chain}
-        if len(computations) >= majority(len(voters)):
+        all_equal = len(reported) == len(voters) and all(chain == checkpoint.chain for chain, _ in reported)
+        if len(computations) >= majority(len(voters)) or all_equal:
             self.agreed = checkpoint
             for index in [index for index in self._reports if index <= checkpoint.index]:
                 del self._reports[index]

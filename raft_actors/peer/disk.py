@@ -20,13 +20,14 @@ from raft_actors.peer.shelf import SnapshotShelf
 from raft_actors.storage.interface import Storage
 
 IDLE_S: Final = 0.1
-"""How long an idle daemon sleeps at most; the disk's, before it marks its last group as synced, half of that."""
+"""How long an idle daemon sleeps at most."""
 
 
 class Disk:
     """Of one running peer."""
 
-    def __init__(self, storage: Storage, queues: Queues, shelf: SnapshotShelf) -> None:
+    def __init__(self, storage: Storage, queues: Queues, shelf: SnapshotShelf, *, idle_mark_ms: int) -> None:
+        self._idle_mark_s = idle_mark_ms / 1000
         self._storage = storage
         self._queues = queues
         self._shelf = shelf
@@ -35,7 +36,7 @@ class Disk:
         """Bring writes to the disk in order; what has gathered meanwhile makes one group with one sync."""
         marked = True
         while True:
-            writes = self._take_writes(IDLE_S / 2 if stop.is_set() or not marked else IDLE_S)
+            writes = self._take_writes(IDLE_S if marked and not stop.is_set() else min(IDLE_S, self._idle_mark_s))
             if writes:
                 marked = not self._work_on(writes) and marked
             elif not marked:
@@ -55,6 +56,7 @@ class Disk:
                     self._shelf.sweep()
                     continue
                 self._queues.inbox.put(partial(_filed, filer.do(order)))
+                del order  # it holds a slice, in shared memory
         finally:
             filer.abandon()
 

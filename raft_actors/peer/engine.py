@@ -74,6 +74,8 @@ STATE_CHECK_ENTRIES = 1024
 """How much of the log that check looks at: a long log must not stall its owner."""
 REPORT_INTERVAL_MS = 1000
 """How often chains that are not agreed yet are reported to the leader."""
+LOG_FULL_TIMES = 2
+"""A leader takes no more at `log_bytes_max`; a follower whose log is so many times as long, by itself, fails."""
 FORGOTTEN_AT_ONCE = 2_000
 """Entries that one tick frees: a millisecond or two."""
 HOLD_OFF_TIMEOUTS = 3
@@ -225,6 +227,9 @@ class Engine:
             self.chains.report()
         self._pump_application()
         self.state.log.let_go(FORGOTTEN_AT_ONCE)
+        if self.log_bytes > LOG_FULL_TIMES * self._config.log_bytes_max:
+            why = self.snapshots.error or "its application is away"
+            self._ports.failed(f"its log has {self.log_bytes} bytes, and no snapshot could be taken: {why}; mend that")
         may_take = self.feed.epoch is not None and not self.chains.in_doubt
         self.snapshots.look(
             now_ms, applied_index=self.feed.applied_index if may_take else None, log_bytes=self.log_bytes

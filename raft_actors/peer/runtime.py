@@ -99,7 +99,7 @@ class Runtime:
         self._cluster_id = genesis.cluster_id
         self._shelf = SnapshotShelf(storage.open_snapshot, clock)
         self._queues.inbox.begin(self.engine)
-        disk = Disk(storage, self._queues, self._shelf)
+        disk = Disk(storage, self._queues, self._shelf, idle_mark_ms=config.idle_mark_ms)
         self._daemons = [
             Daemon(OWNER, self._own, self._daemon_died),
             Daemon("disk", disk.write, self._daemon_died),
@@ -137,7 +137,7 @@ class Runtime:
                 daemon.stop(max(0.05, deadline_s - time.monotonic()))
             except DaemonFailed as failure:
                 failures.append(failure)
-        self._shelf.close()
+        self._shelf.close(deadline_s - time.monotonic())
         self._queues.waiting.end_all()
         self._transport.close()
         return failures

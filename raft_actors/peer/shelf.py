@@ -53,7 +53,8 @@ class SnapshotShelf:
         """Who reads what, whoever read last behind the others."""
         self._closed = False
         self._lock = threading.Lock()
-        """Held while a slice is read, some milliseconds; nobody waits for it but other readers."""
+        """Held while a slice is read: some milliseconds, longer for who begins in the middle or on a slow disk. Other
+        readers wait for it; `sweep` does not, and `close` only so long."""
 
     def read(self, request: SliceRequest, bytes_max: int) -> tuple[Slice, bytes] | None:
         """The slice that was asked for, of at most `bytes_max`; None when that snapshot is not there any more.
@@ -73,18 +74,25 @@ class SnapshotShelf:
 
     def sweep(self) -> None:
         """Close what nobody reads any more. To be called now and then."""
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            return  # somebody reads; another time
+        try:
             now_ms = self._clock.now_ms()
             idle = [asker for asker, each in self._readings.items() if now_ms - each.read_ms >= IDLE_MS_MAX]
             for asker in idle:
                 self._close(asker)
+        finally:
+            self._lock.release()
 
-    def close(self) -> None:
-        """No more reading. Before the storage is closed."""
-        with self._lock:
-            self._closed = True
-            for asker in tuple(self._readings):
-                self._close(asker)
+    def close(self, timeout_s: float) -> None:
+        """No more reading. A reader whose disk hangs is left behind; it ends with the process."""
+        self._closed = True  # seen by who reads
+        if self._lock.acquire(timeout=max(0.0, timeout_s)):
+            try:
+                for asker in tuple(self._readings):
+                    self._close(asker)
+            finally:
+                self._lock.release()
 
     def _read(self, asker: DirectoryId, last: EntryId, offset: int, bytes_max: int) -> tuple[Slice, bytes] | None:
         reading = self._readings.pop(asker, None)
@@ -110,7 +118,7 @@ class SnapshotShelf:
             self._close(asker)
             return False
         ends = False
-        while reading.slicer.offset < offset and not ends:
+        while reading.slicer.offset < offset and not ends and not self._closed:
             ends = reading.slicer.read(min(offset - reading.slicer.offset, CHUNK_BYTES_MAX))[0].ends
         return True
 

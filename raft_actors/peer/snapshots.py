@@ -15,8 +15,9 @@ The argument.
   entries were committed is among them. For an offered one the core says which write that is.
 - What comes late or twice changes nothing: a slice must be the one asked for, of the job under way; a report of a job
   that is over is not read.
-- Everything ends. A job without progress for PATIENCE_MS is given up, whatever the application or the other peer does;
-  the next one waits, longer after each failure; and none begins before the end of the last one's file was reported.
+- Everything ends. A job for which nothing came for PATIENCE_MS is given up, whatever the application or the other peer
+  does (the disk is waited for); the next one waits, longer after each failure; and none begins before the end of the
+  last one's file was reported. What is offered goes before what is ours.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from raft_actors.core import State
 from raft_actors.core.effects import FetchSnapshot
 from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.snapshotting import snapshot_of
-from raft_actors.core.types import LogIndex, MemberId, WriteSeq
+from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.peer.filing import AbandonSnapshot, Filed, FilingOrder, NameSnapshot, Step, StoreSlice
+from raft_actors.peer.snapshot_job import BackOff, Job
 
 PATIENCE_MS: Final = 10_000
 """How long a snapshot may make no progress."""
@@ -41,8 +43,8 @@ ASK_AGAIN_MS: Final = 200
 """After a slice that was lost."""
 SLICES_AHEAD_MAX: Final = 2
 """Slices here that are not in the file yet: one is written while the next one travels."""
-RETRY_MS: Final = (1_000, 60_000)
-"""First and longest wait after a snapshot that failed."""
+OFFERS_APART: Final = 4
+"""Heartbeats after which an offer that does not come again is not meant any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,44 +83,6 @@ class SnapshotPorts(Protocol):
         """Something worth a line in the log and a row in the run's events."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Job:
-    number: int
-    source: MemberId | None
-    """None: our own application."""
-    began_ms: int
-    progress_ms: int
-    meta: SnapshotMeta | None = None
-    after: WriteSeq = WriteSeq(0)
-    log_bytes: int = 0
-    """Size of the log when it was known what the snapshot stands for."""
-    received: int = 0
-    """Bytes."""
-    in_hand: int = 0
-    """Slices that were received and are not in the file."""
-    asked_ms: int | None = None
-    """When the slice under way was asked for; None: none is."""
-    lost_ms: int | None = None
-    """When the last one was lost, if nothing was asked for since."""
-    by_reference: bool = True
-    complete: bool = False
-    naming: bool = False
-    over: bool = False
-    """Given up; the end of its file is not reported yet."""
-
-
-@dataclass(slots=True)
-class _BackOff:
-    """When one may be begun again after failures."""
-
-    not_before_ms: int = 0
-    failures: int = 0
-
-    def failed(self, now_ms: int) -> None:
-        self.not_before_ms = now_ms + min(RETRY_MS[0] << min(self.failures, 16), RETRY_MS[1])
-        self.failures += 1
-
-
 class SnapshotDesk:
     """Of one running peer. `state` is read, never written to."""
 
@@ -145,11 +109,14 @@ class SnapshotDesk:
             self._covered_bytes = max(0, log_bytes - state.log.size_of_last(held))
         self._state_bytes = 0
         """Size of the newest snapshot, as far as it was written since the start."""
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._jobs = state.incarnation.start_count << 32
         """Never a number of an earlier process: what the application still sends to that one is late."""
-        self._taking, self._fetching = _BackOff(), _BackOff()
+        self._taking, self._fetching = BackOff(), BackOff()
         """Apart: an application that cannot be written down must not keep this member from what it lacks."""
+        self._fetching_from: MemberId | None = None
+        self._lacking_ms: int | None = None
+        """When a leader last offered a snapshot above all that we have."""
         self._wanted: dict[int, LogIndex] = {}
         self.error: str | None = None
         """Why the last one failed; None since one succeeded."""
@@ -176,6 +143,9 @@ class SnapshotDesk:
         """
         if self._stored is not None and self._stored.last.index >= offer.snapshot.last.index:
             return self._stored
+        self._lacking_ms = now_ms
+        if offer.source != self._fetching_from:
+            self._fetching_from, self._fetching = offer.source, BackOff()  # another one's failures say nothing of it
         if self._job is not None and self._is_in_the_way(self._job, offer.source, now_ms):
             self._give_up(self._job, "", now_ms)  # else a member that is needed would wait for it until PATIENCE_MS
         if self._job is None and now_ms >= self._fetching.not_before_ms:
@@ -184,7 +154,7 @@ class SnapshotDesk:
             self._ask(job, now_ms)
         return None
 
-    def _is_in_the_way(self, job: _Job, leader: MemberId, now_ms: int) -> bool:
+    def _is_in_the_way(self, job: Job, leader: MemberId, now_ms: int) -> bool:
         """Whether it is of our own application, of which we lack entries, or its source neither leads nor sends."""
         if job.over or job.complete or job.source == leader:
             return False
@@ -207,13 +177,18 @@ class SnapshotDesk:
         elif applied_index is None:
             if self._wanted:
                 self._not_saved("this member's application is away, or states are being compared; ask again")
-        elif now_ms >= self._taking.not_before_ms and self._is_due(applied_index, log_bytes):
+        elif not self._is_lacking(now_ms) and self._is_due(applied_index, log_bytes, now_ms):
             job = self._begin(None, now_ms)
             job.log_bytes = log_bytes
             self._ask(job, now_ms)
 
-    def _is_due(self, applied_index: LogIndex, log_bytes: int) -> bool:
-        if not self._stored_index < applied_index <= self._state.commit_index:
+    def _is_lacking(self, now_ms: int) -> bool:
+        """A leader offers what we lack: one of ours would be in the way of the next offer, again and again."""
+        apart_ms = OFFERS_APART * self._config.heartbeat_interval_ms
+        return self._lacking_ms is not None and now_ms - self._lacking_ms < apart_ms
+
+    def _is_due(self, applied_index: LogIndex, log_bytes: int, now_ms: int) -> bool:
+        if now_ms < self._taking.not_before_ms or not self._stored_index < applied_index <= self._state.commit_index:
             return False
         return bool(self._wanted) or log_bytes - self._covered_bytes >= self._growth_bytes()
 
@@ -225,9 +200,9 @@ class SnapshotDesk:
         keep_near = max(self._config.snapshot_log_bytes, self._state_bytes)
         return min(keep_near // 2, self._config.log_bytes_max // 4)
 
-    def _begin(self, source: MemberId | None, now_ms: int) -> _Job:
+    def _begin(self, source: MemberId | None, now_ms: int) -> Job:
         self._jobs += 1
-        self._job = _Job(number=self._jobs, source=source, began_ms=now_ms, progress_ms=now_ms)
+        self._job = Job(number=self._jobs, source=source, began_ms=now_ms, progress_ms=now_ms)
         self._ports.note("snapshot_begun", {"source": source})
         return self._job
 
@@ -248,6 +223,7 @@ class SnapshotDesk:
             return
         job.received, job.complete = slice_.behind, slice_.ends
         job.asked_ms, job.progress_ms = None, now_ms
+        job.inline_left = max(0, job.inline_left - 1)
         job.in_hand += 1
         self._ports.file(StoreSlice(job=number, meta=job.meta, slice_=slice_, data=data))
         self._ask(job, now_ms)
@@ -256,7 +232,8 @@ class SnapshotDesk:
         """Its bytes were lost on the way: the object's owner is dead, the object was evicted, the call failed."""
         job = self._job
         if job is not None and job.number == number and job.asked_ms is not None:
-            job.asked_ms, job.lost_ms, job.by_reference = None, now_ms, False
+            job.asked_ms, job.lost_ms = None, now_ms
+            job.go_inline()
 
     def slice_refused(self, number: int, why: str, now_ms: int) -> None:
         """There will be no more of it: the application cannot, or the file is gone."""
@@ -270,13 +247,14 @@ class SnapshotDesk:
         if job is not None and job.source is None and not job.complete:
             self._give_up(job, "the application went away", now_ms)
 
-    def _ask(self, job: _Job, now_ms: int) -> None:
+    def _ask(self, job: Job, now_ms: int) -> None:
         """For the next slice, if there is room for one."""
         if job.over or job.complete or job.asked_ms is not None or job.in_hand >= SLICES_AHEAD_MAX:
             return
         job.asked_ms, job.lost_ms = now_ms, None
         bytes_max = self._config.snapshot_slice_bytes_max
-        if not job.by_reference:
+        by_reference = job.inline_left == 0
+        if not by_reference:
             bytes_max = min(bytes_max, INLINE_BYTES_MAX)
         if job.source is None:
             self._ports.ask_application(
@@ -284,7 +262,7 @@ class SnapshotDesk:
                     job=job.number,
                     offset=job.received,
                     bytes_max=bytes_max,
-                    by_reference=job.by_reference,
+                    by_reference=by_reference,
                     provenance=self._provenance(),
                 )
             )
@@ -297,11 +275,11 @@ class SnapshotDesk:
                 index=job.meta.last.index,
                 offset=job.received,
                 bytes_max=bytes_max,
-                by_reference=job.by_reference,
+                by_reference=by_reference,
             )
             self._ports.ask_peer(job.source, job.number, request)
 
-    def _look_after(self, job: _Job, now_ms: int) -> None:
+    def _look_after(self, job: Job, now_ms: int) -> None:
         if job.over or job.complete or job.in_hand >= SLICES_AHEAD_MAX:
             return  # the disk's time
         if job.source is not None and job.meta is not None and job.meta.last.index <= self._state.commit_index:
@@ -311,7 +289,8 @@ class SnapshotDesk:
         elif job.lost_ms is not None and now_ms - job.lost_ms >= ASK_AGAIN_MS:
             self._ask(job, now_ms)
         elif job.asked_ms is not None and now_ms - job.asked_ms >= 2 * self._config.rpc_deadline_ms:
-            job.asked_ms, job.by_reference = None, False  # an answer that still comes is welcome
+            job.asked_ms = None  # an answer that still comes is welcome
+            job.go_inline()
             self._ask(job, now_ms)
 
     # -- the file -----------------------------------------------------------------------------------------------------
@@ -351,10 +330,10 @@ class SnapshotDesk:
         if self._job is not None:
             self._job.log_bytes = max(0, self._job.log_bytes - removed_bytes)
 
-    def _finish(self, job: _Job, log_bytes: int, now_ms: int) -> SnapshotMeta:
+    def _finish(self, job: Job, log_bytes: int, now_ms: int) -> SnapshotMeta:
         assert job.meta is not None, "a snapshot without a place in the log has got a name"
-        self._stored, self.error = job.meta, None
-        self._taking, self._fetching = _BackOff(), _BackOff()
+        self._stored, self._lacking_ms, self.error = job.meta, None, None
+        self._taking, self._fetching = BackOff(), BackOff()
         self._state_bytes = job.received
         self._covered_bytes = log_bytes if job.source is not None else job.log_bytes
         index = job.meta.last.index
@@ -372,7 +351,7 @@ class SnapshotDesk:
             self._ports.save_ended(number, Saved(index=index))
         return job.meta
 
-    def _give_up(self, job: _Job, why: str, now_ms: int) -> None:
+    def _give_up(self, job: Job, why: str, now_ms: int) -> None:
         """`why` empty: for no fault."""
         if job.over:
             return
@@ -381,7 +360,7 @@ class SnapshotDesk:
         if why:
             self._failed(job, why, now_ms)
 
-    def _failed(self, job: _Job, why: str, now_ms: int) -> None:
+    def _failed(self, job: Job, why: str, now_ms: int) -> None:
         self.error = why
         (self._taking if job.source is None else self._fetching).failed(now_ms)
         self._ports.note("snapshot_failed", {"why": why, "source": job.source})

@@ -44,9 +44,13 @@ def _ended(done: Done, on_error: Callable[[BaseException], None], future: Future
         done(answer if type(answer) is bytes else None)
 
 
-def _slice_answered(done: Callable[[Fetched], None], future: Future[Any]) -> None:
+def _slice_answered(
+    done: Callable[[Fetched], None], on_error: Callable[[BaseException], None], future: Future[Any]
+) -> None:
     """What `RaftPeer.read_snapshot` returned. The reference in it, if there is one, is followed in its turn."""
-    if future.exception() is not None:
+    error = future.exception()
+    if error is not None:
+        on_error(error)
         done(Lost.LOST)
         return
     answer = future.result()
@@ -107,7 +111,7 @@ class RayTransport:
         except RayError:
             done(Lost.LOST)
             return
-        ref.future().add_done_callback(partial(_slice_answered, done))
+        ref.future().add_done_callback(partial(_slice_answered, done, partial(self._call_failed, to, handle)))
 
     def close(self) -> None:
         """End the threads."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+from weakref import ref
 
 import pytest
 
@@ -24,6 +26,7 @@ from raft_actors.application.requests import QueryDone, QueryFailed
 from raft_actors.application.settings import SessionLimits
 from raft_actors.core.types import LogIndex, Term
 from tests.application.builders import (
+    EPOCH,
     LATE_MS,
     OTHER_EPOCH,
     Journal,
@@ -289,3 +292,24 @@ def test_raw_commands_share_the_log_with_sessions() -> None:
     host = attached_host(journal := Journal())
     apply(host, 1, entry(RawFrame(command=b"raw"), frame(1, opens=0)), entry(RawFrame(command=b"raw"), frame(1)))
     assert journal.commands == [b"raw", b"1", b"raw"]
+
+
+class TestMemory:
+    def test_a_host_that_is_let_go_takes_its_state_with_it(self) -> None:
+        """Without the help of a collector: there are no full collections, so a cycle would keep a whole state."""
+
+        class Watched(Journal):
+            pass
+
+        machine = Watched()
+        gone = ref(machine)
+        one = ApplicationHost(machine, SessionLimits())
+        one.attach(EPOCH)
+        apply(one, 1, entry(frame(1, opens=0)))
+        one.read(Ticket(1), b"", LogIndex(1), 10)
+        gc.disable()
+        try:
+            del machine, one
+            assert gone() is None
+        finally:
+            gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -216,7 +217,7 @@ class TestGiving:
         async def told(pair: Pair) -> None:
             peer, _ = await applied(pair, b"x")
             await ask(peer, 0)
-            await until(lambda: pair.actor._snapshots._job == 1)
+            await until(lambda: pair.actor._snapshots._giving is not None)
             assert await pair.query(b"1", linearizable=False) == (QueryDone(result=b"1:x", applied_index=LogIndex(1)),)
             assert (await take(peer))[0].ends
 
@@ -235,6 +236,46 @@ class TestGiving:
             await peer.apply(apply_request(2, epoch=request.epoch))  # the next frame is its answer
 
         story(told, Long)
+
+    def test_what_takes_long_to_gather_is_given_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else a loaded application would never give a slice within the peer's patience, and no snapshot be taken."""
+        monkeypatch.setattr(snapshot_shell, "SLICE_S_MAX", 0.0)
+
+        class Long(Journal):
+            def snapshot(self) -> Iterator[bytes]:
+                return iter([bytes(STEP_BYTES)] * 3)
+
+        async def told(pair: Pair) -> None:
+            peer, _ = await applied(pair, b"x")
+            sizes, ends = [], False
+            while not ends:
+                await ask(peer, sum(sizes), 10**9)
+                slice_, _ = await take(peer)
+                sizes.append(slice_.size)
+                ends = slice_.ends
+            assert len(sizes) >= 3
+            assert sum(sizes) > 3 * STEP_BYTES
+
+        story(told, Long)
+
+    def test_a_new_job_takes_the_place_of_one_that_is_being_gathered(self) -> None:
+        class Endless(Journal):
+            ends = False
+
+            def snapshot(self) -> Iterator[bytes]:
+                if Endless.ends:
+                    return iter([b"the end"])
+                Endless.ends = True
+                return itertools.repeat(b"x")
+
+        async def told(pair: Pair) -> None:
+            peer, _ = await applied(pair, b"x")
+            await ask(peer, 0, 10**9)
+            await until(lambda: pair.actor._snapshots._giving is not None)
+            await ask(peer, 0, 10**9, job=2)
+            assert (await take(peer, job=2))[1].endswith(b"the end")
+
+        story(told, Endless)
 
     def test_another_process_of_the_peer_asks_for_another_state(self) -> None:
         """Its jobs may have the numbers of the one before."""
@@ -259,7 +300,7 @@ class TestGiving:
             await ask(peer, 0, 10)
             await take(peer)
             monkeypatch.setattr(snapshot_shell, "IDLE_S_MAX", 0.0)
-            await until(lambda: pair.actor._snapshots._slicer is None)
+            await until(lambda: pair.actor._snapshots._giving is None)
             await ask(peer, 10)
             await refused(peer)
 

@@ -96,6 +96,22 @@ class TestGoingOn:
         assert (fields.read(str), fields.read(int)) == ("raft-actors state 1", 20)
         assert restored(expected).applied_index == 20
 
+    def test_its_moment_is_the_call_for_a_machine_that_is_a_generator_too(self):
+        """Such a machine looks at its state when its first piece is asked for; hundreds of fields stand before that."""
+
+        class Lazy(Journal):
+            def snapshot(self) -> Iterator[bytes]:
+                yield b"%d" % len(self.commands)
+
+        one = host(Lazy())
+        one.attach(EPOCH)
+        apply(one, 1, *entries(5, 20))
+        count = len(one._machine.commands)
+        pieces = one.snapshot(OWN)
+        apply(one, 21, *entries(6, 20))
+        assert len(one._machine.commands) > count
+        assert list(pieces)[-1] == b"%d" % count
+
     def test_equal_states_give_equal_bytes_whatever_the_hash_seed(self):
         program = (
             "from tests.application.test_snapshots import *\n"

@@ -114,6 +114,14 @@ class TestCopies:
         assert not report(comparison, THREE[2], at(1024), THREE, computed_by=THREE[0])
         assert report(comparison, THREE[1], at(1024), THREE)
 
+    def test_where_all_voters_report_equally_nobody_is_outvoted(self) -> None:
+        """All went on from one snapshot. Without agreement their provenance would stay for ever, and later one wrong
+        member would put all in doubt."""
+        comparison = ChainComparison()
+        assert not report(comparison, THREE[0], at(1024), THREE)
+        assert not report(comparison, THREE[1], at(1024), THREE, computed_by=THREE[0])
+        assert report(comparison, THREE[2], at(1024), THREE, computed_by=THREE[0])
+
     def test_a_copy_counts_once_beside_its_origin(self) -> None:
         comparison = ChainComparison()
         assert not report(comparison, FIVE[0], at(1024), FIVE)

@@ -78,7 +78,7 @@ class Bench:
         self.told = Told()
         self.queues.inbox.begin(self.told)  # type: ignore[arg-type]
         self.shelf = SnapshotShelf(storage.open_snapshot, Still()) if hasattr(storage, "open_snapshot") else None
-        self.disk = Disk(storage, self.queues, self.shelf)  # type: ignore[arg-type]
+        self.disk = Disk(storage, self.queues, self.shelf, idle_mark_ms=50)  # type: ignore[arg-type]
 
     def write(self, *writes: Persist | Compact) -> list[tuple[object, ...]]:
         """These stand in the queue when the daemon looks; what the owner hears."""

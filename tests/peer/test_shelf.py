@@ -223,8 +223,8 @@ class TestHowManyAreOpen:
     def test_a_closed_shelf_has_nothing_open_and_gives_nothing(self) -> None:
         shelf = Shelf()
         shelf.slice(0, 60)
-        shelf.close()
+        shelf.close(1.0)
         assert shelf.files.open_count == 0
         assert shelf.read(asking(60), 60) is None
         assert shelf.files.opened_count == 1
-        shelf.close()
+        shelf.close(1.0)

@@ -8,7 +8,8 @@ from raft_actors.config import RaftConfig
 from raft_actors.core.effects import FetchSnapshot
 from raft_actors.core.types import EntryId
 from raft_actors.peer.filing import NameSnapshot, Step
-from raft_actors.peer.snapshots import PATIENCE_MS, RETRY_MS
+from raft_actors.peer.snapshot_job import RETRY_MS
+from raft_actors.peer.snapshots import PATIENCE_MS
 from tests.core.builders import append, entry, follower, last_of, log_of, offer, only, restored, snapshot
 from tests.peer.desk import DEADLINE_MS, DUE, TEN, Bench
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from raft_actors.core.types import EntryId
+from raft_actors.core.types import EntryId, LogIndex
 from raft_actors.peer.filing import Step
+from raft_actors.peer.snapshots import OFFERS_APART
 from tests.core.builders import snapshot
-from tests.peer.desk import DEADLINE_MS, Bench
+from tests.peer.desk import CONFIG, DEADLINE_MS, Bench
 
 AT_20 = EntryId(1, 20)
 
@@ -64,3 +65,35 @@ def test_an_application_that_fails_does_not_keep_us_from_what_we_lack() -> None:
     assert len(bench.asks) == 1, "it is left alone for a while"
     bench.offered(snapshot(1, 20), source=2)
     assert [to for to, _, _ in bench.ports.fetched] == [2]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_ours_does_not_come_between_two_offers(by_hand: bool) -> None:
+    """Given up for an offer, it would be due again before the next one, and be given up again, for ever."""
+    bench = Bench().taking()
+    if by_hand:
+        bench.desk.want(1, LogIndex(8))
+    for _ in range(5):
+        bench.offered(snapshot(1, 20), source=2)
+        bench.filed(Step.ENDED)
+        for _ in range(6):
+            bench.look(20)
+    assert [to for to, _, _ in bench.ports.fetched][:1] == [2]
+    assert len(bench.asks) == 1
+
+
+def test_what_is_offered_no_more_is_not_waited_for() -> None:
+    bench = Bench().taking()
+    bench.offered(snapshot(1, 20), source=2)
+    bench.filed(Step.ENDED)
+    bench.look(OFFERS_APART * CONFIG.heartbeat_interval_ms)
+    assert len(bench.asks) == 2
+
+
+def test_the_failures_of_one_source_say_nothing_of_another() -> None:
+    bench = Bench().fetching().refuse()
+    bench.filed(Step.ENDED)
+    bench.offered(snapshot(1, 20), source=1)
+    assert len(bench.ports.fetched) == 1
+    bench.offered(snapshot(1, 20), source=2)
+    assert [to for to, _, _ in bench.ports.fetched] == [1, 2]

@@ -9,7 +9,8 @@ import pytest
 from raft_actors.application.slices import INLINE_BYTES_MAX
 from raft_actors.core.types import EntryId
 from raft_actors.peer.filing import Step
-from raft_actors.peer.snapshots import ASK_AGAIN_MS, PATIENCE_MS, RETRY_MS, SLICES_AHEAD_MAX, NotSaved, Saved
+from raft_actors.peer.snapshot_job import RETRY_MS
+from raft_actors.peer.snapshots import ASK_AGAIN_MS, PATIENCE_MS, SLICES_AHEAD_MAX, NotSaved, Saved
 from tests.core.builders import (
     CLUSTER_ID,
     append,

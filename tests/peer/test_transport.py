@@ -15,6 +15,9 @@ class TestASliceOfAnotherPeer:
 
     HEAD = SLICE.encode(describe(EntryId(1, 8), 0, b"bytes", ends=True))
 
+    def setup_method(self) -> None:
+        self.errors: list[BaseException] = []
+
     class Reference:
         def __init__(self, future: Future[object]) -> None:
             self._future = future
@@ -24,7 +27,7 @@ class TestASliceOfAnotherPeer:
 
     def answered(self, answer: object) -> list[Fetched]:
         told: list[Fetched] = []
-        _slice_answered(told.append, ended(answer))
+        _slice_answered(told.append, self.errors.append, ended(answer))
         return told
 
     def test_bytes_within_the_answer(self) -> None:
@@ -34,7 +37,9 @@ class TestASliceOfAnotherPeer:
         assert self.answered(None) == [Lost.GONE]
 
     def test_a_call_that_failed(self) -> None:
-        assert self.answered(RuntimeError("the actor is dead")) == [Lost.LOST]
+        dead = RuntimeError("the actor is dead")
+        assert self.answered(dead) == [Lost.LOST]
+        assert self.errors == [dead], "a handle that is of no use any more is looked up again"
 
     def test_bytes_behind_a_reference_come_when_they_come(self) -> None:
         bytes_: Future[object] = Future()
