@@ -1,6 +1,6 @@
 """What a process of a member asks of its interpreter and of its machine.
 
-Here:   `prefer_this_process`, `freeze_what_lasts`, `collect_all`, `log_to_stderr`, `same_user`.
+Here:   `prefer_this_process`, `call_until`, `freeze_what_lasts`, `collect_all`, `log_to_stderr`, `same_user`.
 Never:  Raft, Ray.
 """
 
@@ -13,6 +13,9 @@ import os
 import socket
 import struct
 import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import Final
 
 SWITCH_INTERVAL_S: Final = 0.0001
@@ -35,6 +38,23 @@ def prefer_this_process() -> None:
     with contextlib.suppress(OSError):
         for thread_id in os.listdir("/proc/self/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread_id), 0)
+
+
+def call_until(is_done: Callable[[], bool], call: Callable[[], object], *, every_s: float, times: int) -> None:
+    """Call now, and again in a thread as long as it is not done, so many times at most. What `call` raises is logged."""
+
+    def again() -> None:
+        for _ in range(times):
+            time.sleep(every_s)
+            if is_done():
+                return
+            try:
+                call()
+            except Exception:
+                logging.getLogger("raft_actors").exception("a call that is made again failed")
+
+    call()
+    threading.Thread(target=again, name="call until done", daemon=True).start()
 
 
 def freeze_what_lasts() -> None:

@@ -4,7 +4,7 @@ Here:   `ApplicationActor`: attaching to the peer, batches of clients and of the
 Never:  what is applied, who waits, what happens once (host.py and its parts), Raft.
 
 One event loop owns the host, so nothing here needs a lock, and a thousand waiting clients cost no thread. Ray runs the
-constructor without a loop, also after a restart, so the actor calls itself once to begin (`run`).
+constructor without a loop, also after a restart, so the actor calls itself to begin (`run`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from raft_actors.application.snapshot_shell import SnapshotShell
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.gauges import StallGauge
 from raft_actors.names import NAMESPACE
-from raft_actors.process import collect_all, freeze_what_lasts, log_to_stderr, prefer_this_process
+from raft_actors.process import call_until, collect_all, freeze_what_lasts, log_to_stderr, prefer_this_process
 
 LOG: Final = logging.getLogger("raft_actors.application")
 
@@ -52,6 +52,9 @@ PEER_TIMEOUT_S: Final = 2.0
 """How long the co-located peer may take to answer an attach."""
 ATTACH_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to attach."""
+BEGIN_AGAIN_S: Final = 1.0
+BEGIN_TIMES: Final = 600
+"""How often, and how many times at most, an application that did not begin is told to."""
 RESTORE_RETRY_S: Final = (0.1, 60.0)
 """The same between attempts to go on from a snapshot."""
 EXPIRE_S: Final = 0.05
@@ -85,7 +88,8 @@ class ApplicationActor:
         self._stalls = StallGauge()
         context = ray.get_runtime_context()
         self._door = door_address(context.get_session_name(), group, member_id)
-        context.current_actor.run.remote()
+        me = context.current_actor  # Ray loses a call to oneself now and then while it restarts an actor
+        call_until(lambda: self._running, me.run.remote, every_s=BEGIN_AGAIN_S, times=BEGIN_TIMES)
 
     def __repr__(self) -> str:
         return f"Application({self._group}/{self._member_id})"
@@ -93,17 +97,23 @@ class ApplicationActor:
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Attach to the peer, and again whenever it is gone; ends with the process. A second call does nothing."""
-        if self._running:
-            return
-        self._running = True
-        self._spawn(self._expire_for_ever())
+        """Begin: attach to the peer, and again whenever it is gone. A second call does nothing."""
+        if not self._running:
+            self._running = True
+            self._spawn(self._expire_for_ever())
+            self._spawn(self._attach_for_ever())
+
+    async def _attach_for_ever(self) -> None:
         wait_s = ATTACH_RETRY_S[0]
         while True:
-            link = await PeerLink.connect(self._door, self)
-            if link is not None and await self._attach(link):
-                wait_s = ATTACH_RETRY_S[0]
-                await link.gone.wait()
+            try:
+                link = await PeerLink.connect(self._door, self)
+                if link is not None and await self._attach(link):
+                    wait_s = ATTACH_RETRY_S[0]
+                    await link.gone.wait()
+            except Exception as bug:  # a member without its application, and nobody would know why
+                self._error = f"{type(bug).__name__}: {bug}"
+                LOG.exception("group=%s member=%s attaches again", self._group, self._member_id)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, ATTACH_RETRY_S[1])
 

@@ -16,7 +16,7 @@ import fcntl
 import os
 import sys
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 CREATE_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL
 OPEN_OR_CREATE: Final = os.O_RDWR | os.O_CREAT
@@ -35,6 +35,14 @@ class Status:
     uid: int
     size: int
     """Bytes."""
+
+
+class Room(NamedTuple):
+    """Bytes of a file system."""
+
+    free: int
+    """What our user may still write."""
+    total: int
 
 
 class Files(Protocol):
@@ -78,6 +86,10 @@ class Files(Protocol):
 
     def filesystem_type(self, descriptor: int) -> int:
         """`f_type` of statfs(2); 0 where the system does not say."""
+        ...
+
+    def room(self, descriptor: int) -> Room:
+        """Of the file system of an open file or directory."""
         ...
 
     def list_names(self, directory: int) -> list[str]:
@@ -168,6 +180,10 @@ class OsFiles:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return int(answer[0]) & 0xFFFFFFFF
+
+    def room(self, descriptor: int) -> Room:
+        answer = os.fstatvfs(descriptor)
+        return Room(free=answer.f_bavail * answer.f_frsize, total=answer.f_blocks * answer.f_frsize)
 
     def list_names(self, directory: int) -> list[str]:
         # A descriptor has one read position, which listdir would share with another thread that lists.

@@ -14,6 +14,7 @@ the next generation. A writer and readers may work in other threads than the log
 
 from __future__ import annotations
 
+import errno
 import os.path
 import re
 from collections.abc import Iterable, Iterator
@@ -55,6 +56,11 @@ from raft_actors.storage.refusals import foreign, newer_format
 
 HEADER_BYTES_MAX: Final = 4 * 1024 * 1024
 """Longest header: two configurations of at most 65,535 members of 21 bytes, the genesis's and its own, and settings."""
+
+RESERVE_BYTES_MAX: Final = 64 * 1024 * 1024
+RESERVE_SHARE: Final = 16
+"""What a snapshot leaves free is a part of the disk, at most so much: one that filled it to the last byte would take
+the room of the log, whose next write would end the process."""
 
 _HEADER: Final = Struct("<16sIqQQIIB")  # directory id, member id, stamp, configuration's index, term; three lengths
 _END: Final = Struct("<Q")  # bytes of the state
@@ -213,6 +219,9 @@ class SnapshotWriter:
 
     def _append(self, data: bytes) -> None:
         assert self._descriptor is not None, "this snapshot is written, abandoned or failed"
+        room = self._directory.files.room(self._descriptor)
+        if room.free - len(data) < min(RESERVE_BYTES_MAX, room.total // RESERVE_SHARE):
+            raise OSError(errno.ENOSPC, "the disk is nearly full, and the log needs the rest")
         write_all(self._directory.files, self._descriptor, data, self._at)
         self._at += len(data)
         self._unsynced += len(data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -141,6 +143,20 @@ class TestAttaching:
         actor = ApplicationActor("group", MemberId(0), Journal)
         assert context.run_count == 1
         assert repr(actor) == "Application(group/0)"
+
+    def test_a_call_to_itself_that_was_lost_is_made_again_until_it_ran(
+        self, context: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ray lost one of some hundreds, while it restarted the actor; that member then had no application."""
+        monkeypatch.setattr(actor_module, "BEGIN_AGAIN_S", 0.001)
+        before = set(threading.enumerate())
+        actor = ApplicationActor("group", MemberId(0), Journal)
+        while context.run_count < 3:
+            time.sleep(0.001)
+        actor._running = True
+        (thread,) = set(threading.enumerate()) - before
+        thread.join(LONG_S)
+        assert not thread.is_alive()
 
     def test_a_second_run_does_nothing(self) -> None:
         async def told(pair: Pair) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from raft_actors.storage.files import Status
+from raft_actors.storage.files import Room, Status
 
 SECTOR_BYTES = 512
 PATH = "/data/member"
@@ -93,6 +93,7 @@ class FaultyFiles:
         """What of its file's changes a sync that fails has brought to the platter."""
         self.short_writes = False
         self.short_reads = False
+        self.room_left = Room(free=1 << 40, total=1 << 40)
 
     # -- faults
 
@@ -240,6 +241,10 @@ class FaultyFiles:
 
     def filesystem_type(self, descriptor: int) -> int:
         return 0xEF53  # ext4
+
+    def room(self, descriptor: int) -> Room:
+        self._look()
+        return self.room_left
 
     def list_names(self, directory: int) -> list[str]:
         self._look()

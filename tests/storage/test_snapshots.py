@@ -8,8 +8,10 @@ from zlib import crc32
 
 import pytest
 
+from raft_actors.config import MIB
 from raft_actors.core.types import EntryId, LogIndex, Term
 from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat, SnapshotDamaged, SnapshotFailed, StorageFailed
+from raft_actors.storage.files import Room
 from raft_actors.storage.records import SNAPSHOT_CHUNK, encode_frame, read_frame
 from raft_actors.storage.segments import segment_name
 from raft_actors.storage.snapshots import newest_names
@@ -309,6 +311,28 @@ class TestWhatGoes:
 
 
 class TestAWriter:
+    @pytest.mark.parametrize(
+        ("room", "fits"),
+        [
+            (Room(free=65 * MIB, total=1 << 40), True),
+            (Room(free=64 * MIB, total=1 << 40), False),
+            (Room(free=3 * MIB, total=32 * MIB), True),
+            (Room(free=2 * MIB, total=32 * MIB), False),
+        ],
+    )
+    def test_it_leaves_room_for_the_log(self, room: Room, fits: bool) -> None:
+        """One that took the last byte would end the process with the log's next write, again and again."""
+        files = FaultyFiles()
+        storage = with_entries(files, 5)
+        files.room_left = room
+        if fits:
+            take_snapshot(storage, 1, 3)
+        else:
+            with pytest.raises(SnapshotFailed, match="nearly full, and the log needs the rest"):
+                take_snapshot(storage, 1, 3)
+            assert not any(".snap" in name for name in files.cached_names)
+        storage.write([append(command(1, 6))])
+
     def test_every_failure_leaves_nothing_and_the_log_goes_on(self):
         number = 0
         while True:
