@@ -41,7 +41,7 @@ def prefer_this_process() -> None:
 
 
 def call_until(is_done: Callable[[], bool], call: Callable[[], object], *, every_s: float, times: int) -> None:
-    """Call now, and again in a thread as long as it is not done, so many times at most. What `call` raises is logged."""
+    """Call now, and again in a thread until it is done, so many times at most. What `call` raises there is logged."""
 
     def again() -> None:
         for _ in range(times):
