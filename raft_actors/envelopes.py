@@ -39,6 +39,8 @@ from raft_actors.core.messages import (
     PreVoteReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
 
@@ -53,6 +55,8 @@ _APPEND_REPLY_FORM: Final = Struct("<QBQQQBQQQ")  # term, success, request term,
 
 _INSTALL_FORM: Final = Struct("<QQQqQQQ")  # term, last term, last index, stamp, configuration's term, index, beat
 _INSTALL_REPLY_FORM: Final = Struct("<QQQQ")  # term, request term, match, beat
+_TIMEOUT_NOW_FORM: Final = Struct("<QQQ")  # term, last term, last index
+_TIMEOUT_NOW_REPLY_FORM: Final = Struct("<QB")  # term, campaigns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +157,10 @@ def _encode_message(message: Message) -> tuple[FrameKind, bytes]:
             return FrameKind.REQUEST_VOTE, _REQUEST_VOTE_FORM.pack(term, last.term, last.index)
         case RequestVoteReply(term=term, vote_granted=granted):
             return FrameKind.REQUEST_VOTE_REPLY, _REQUEST_VOTE_REPLY_FORM.pack(term, granted)
+        case TimeoutNow(term=term, last_entry=last):
+            return FrameKind.TIMEOUT_NOW, _TIMEOUT_NOW_FORM.pack(term, last.term, last.index)
+        case TimeoutNowReply(term=term, campaigns=campaigns):
+            return FrameKind.TIMEOUT_NOW_REPLY, _TIMEOUT_NOW_REPLY_FORM.pack(term, campaigns)
 
 
 def _decode_message(kind: int, data: bytes, at: int) -> Message:
@@ -180,6 +188,12 @@ def _decode_message(kind: int, data: bytes, at: int) -> Message:
         case FrameKind.REQUEST_VOTE_REPLY:
             term, granted = _unpack_last(_REQUEST_VOTE_REPLY_FORM, data, at)
             return RequestVoteReply(term=Term(term), vote_granted=boolean_of(granted))
+        case FrameKind.TIMEOUT_NOW:
+            term, last_term, last_index = _unpack_last(_TIMEOUT_NOW_FORM, data, at)
+            return TimeoutNow(term=Term(term), last_entry=EntryId(last_term, last_index))
+        case FrameKind.TIMEOUT_NOW_REPLY:
+            term, campaigns = _unpack_last(_TIMEOUT_NOW_REPLY_FORM, data, at)
+            return TimeoutNowReply(term=Term(term), campaigns=boolean_of(campaigns))
         case _:
             raise CodecError(f"unknown kind of message {kind}")
 

@@ -6,8 +6,8 @@ Never:  a clock, dice, a thread, a file, a socket, Ray. Time arrives in events; 
 
 The contract. `step(state, event)` is the one door; nobody else writes to a `State`. It never blocks and never raises,
 except AssertionError for a broken invariant, after which the state must not be used any more. Read in this order:
-types, entries, messages, events, effects (what exists); state, election, replication, reads, step (what happens);
-invariants (what must stay true); outbox (what may leave when).
+types, entries, messages, events, effects (what exists); state, election, replication, reads, membership, transfer,
+step (what happens); invariants (what must stay true); outbox (what may leave when).
 """
 
 if not __debug__:

@@ -1,7 +1,7 @@
 """Which configuration is in force: the newest in the log, committed or not (dissertation §4.1).
 
 Here:   the configurations of a log by index, kept in step with its appends and truncations.
-Never:  a constant list of members; how to change membership.
+Never:  a constant list of members; how to change membership (membership.py).
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Configurations:
     def in_force_index(self) -> LogIndex:
         """Index of the entry that carries the one in force."""
         return self._history[-1][0]
+
+    def uncommitted(self, commit_index: LogIndex) -> int:
+        """How many of them are above the commit index."""
+        return sum(index > commit_index for index, _ in self._history)
 
     @property
     def before(self) -> Configuration | None:

@@ -233,6 +233,74 @@ class ReadRefused:
     leader: MemberId | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeStarted:
+    """The new configuration is in the leader's log at (index, term), and in force there.
+
+    It is made when that entry is committed: when the commit index reaches it while this peer leads, or by whatever the
+    log says at that place later.
+    """
+
+    change_id: int
+    index: LogIndex
+    term: Term
+
+
+class ChangeRefusal(Enum):
+    """Why a change of the membership was not appended; definite, it never will be."""
+
+    NOT_LEADER = "not_leader"
+    TRANSFERRING = "transferring"
+    """Leadership is about to move."""
+    OTHER_CONFIGURATION = "other_configuration"
+    """It was made for another one than the one in force (contracts rule 12)."""
+    CHANGE_NOT_COMMITTED = "change_not_committed"
+    """One at a time (reliability D4)."""
+    TERM_NOT_COMMITTED = "term_not_committed"
+    """The leader has no committed entry of its own term yet (D1). One is on its way: ask again soon."""
+    ALREADY_MEMBER = "already_member"
+    """That directory, or that place with another directory, which has to be removed first."""
+    NOT_MEMBER = "not_member"
+    ALREADY_VOTER = "already_voter"
+    LAGS = "lags"
+    """Too far behind to be a voter, or not heard of lately (D8)."""
+    LAST_VOTER = "last_voter"
+    """It would leave nobody to count (D12)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRefused:
+    """The change was not appended. `leader` is a hint, None when unknown."""
+
+    change_id: int
+    reason: ChangeRefusal
+    leader: MemberId | None
+
+
+class TransferEnd(Enum):
+    """How a transfer of leadership ended."""
+
+    MOVED = "moved"
+    """A later term began after the target was told to campaign: very likely its own."""
+    NOT_LEADER = "not_leader"
+    ANOTHER_UNDER_WAY = "another_under_way"
+    NO_SUCH_VOTER = "no_such_voter"
+    """The target is no other voter of the configuration in force; or there is no other."""
+    GIVEN_UP = "given_up"
+    """The target did not lead in time; this leader goes on."""
+    STEPPED_DOWN = "stepped_down"
+    """This peer ceased to lead for another reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferEnded:
+    """The transfer is over. `done`: this peer leads no more, because another campaigned when it was told to."""
+
+    transfer_id: int
+    done: bool
+    why: TransferEnd
+
+
 Effect: TypeAlias = (
     Persist
     | Compact
@@ -251,4 +319,7 @@ Effect: TypeAlias = (
     | ProposalRefused
     | ReadConfirmed
     | ReadRefused
+    | ChangeStarted
+    | ChangeRefused
+    | TransferEnded
 )

@@ -77,14 +77,18 @@ def election_timed_out(state: State, generation: int, now_ms: int, out: list[Eff
     _count_vote(state, state.directory_id, now_ms, out)  # promises nothing, so it need not be durable
 
 
-def _become_candidate(state: State, out: list[Effect]) -> None:
-    """ "Increment currentTerm, vote for self, reset election timer, send RequestVote RPCs" (Fig. 2, Candidates)."""
+def become_candidate(state: State, *, why: str, out: list[Effect]) -> None:
+    """ "Increment currentTerm, vote for self, reset election timer, send RequestVote RPCs" (Fig. 2, Candidates).
+
+    After a pre-vote, or because the leader of this term hands over (dissertation §3.10).
+    """
+    state.leader = None
     state.current_term = Term(state.current_term + 1)
     state.voted_for = state.directory_id
     state.last_heard_ms = None
     persist_hard_state(state, out)
     state.votes.clear()  # our own vote is counted when it is durable: see own_vote_durable
-    change_role(state, Role.CANDIDATE, why="a majority would vote for us", out=out)
+    change_role(state, Role.CANDIDATE, why=why, out=out)
     restart_election_timer(state, out)
     request = RequestVote(term=state.current_term, last_entry=state.log.last)
     for voter in _other_voters(state):
@@ -110,7 +114,7 @@ def _count_vote(state: State, directory_id: DirectoryId, now_ms: int, out: list[
     if counted < majority(len(configuration.voters())):
         return
     if state.role is Role.PRE_CANDIDATE:
-        _become_candidate(state, out)
+        become_candidate(state, why="a majority would vote for us", out=out)
     elif state.role is Role.CANDIDATE:
         _become_leader(state, now_ms, out)
 
@@ -185,6 +189,7 @@ def handle_request_vote(
 ) -> None:
     """ "If votedFor is null or candidateId, and candidate's log is at least as up-to-date [...], grant vote" (Fig. 2).
 
+    Stickiness is asked of pre-votes alone: who comes here had a majority's leave, or its leader's (transfer.py).
     The vote goes to a directory, and the reply waits for it to be durable. Non-voters answer too: a candidate may know
     of our promotion before we do (contracts rule 1).
     """

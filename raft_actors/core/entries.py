@@ -74,6 +74,10 @@ class Configuration:
         """The line of this member, or None when it is not listed."""
         return next((member for member in self.members if member.member_id == member_id), None)
 
+    def find_directory(self, directory_id: DirectoryId) -> Member | None:
+        """The line of this directory, or None when it is not listed."""
+        return next((member for member in self.members if member.directory_id == directory_id), None)
+
 
 Payload: TypeAlias = Command | Noop | Configuration
 

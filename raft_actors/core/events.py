@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.entries import Member, SnapshotMeta
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import Incarnation, MemberId, RequestId, RpcId, WriteSeq
+from raft_actors.core.types import DirectoryId, Incarnation, LogIndex, MemberId, RequestId, RpcId, WriteSeq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,55 @@ class SnapshotStored:
     snapshot: SnapshotMeta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddMember:
+    """This directory shall serve this place, as a non-voter: it is fed, and counts nowhere."""
+
+    member: Member
+
+    def __post_init__(self) -> None:
+        if self.member.voter:
+            raise ValueError("a new member lacks the log: it is added as a non-voter, and promoted when it has it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    """This non-voter shall be a voter."""
+
+    directory_id: DirectoryId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveMember:
+    """This directory shall not belong to the group any more, voter or not, the leader's own included."""
+
+    directory_id: DirectoryId
+
+
+Change: TypeAlias = AddMember | Promote | RemoveMember
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRequested:
+    """Someone wants another configuration: `ChangeStarted` or `ChangeRefused` in this step (membership.py)."""
+
+    now_ms: int
+    change_id: int
+    made_for: LogIndex
+    """Index of the configuration in force that whoever wants it has seen (contracts rule 12)."""
+    change: Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRequested:
+    """Someone wants another leader. `TransferEnded` follows, now or later (transfer.py)."""
+
+    now_ms: int
+    transfer_id: int
+    to: DirectoryId | None
+    """None: the voter that holds most of the log."""
+
+
 Event: TypeAlias = (
     RequestReceived
     | ReplyReceived
@@ -135,4 +184,6 @@ Event: TypeAlias = (
     | HelloReceived
     | StepDownRequested
     | SnapshotStored
+    | ChangeRequested
+    | TransferRequested
 )

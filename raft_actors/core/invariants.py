@@ -113,6 +113,7 @@ def _check_leading(state: State, leading: Leading) -> None:
     in_force = state.configurations.in_force
     fed = {member.directory_id for member in in_force.members if member.member_id != state.member_id}
     assert set(leading.progress) == fed, "progress is kept for other members than those of the configuration in force"
+    _check_membership(state, leading)
     uncommitted = sum(
         state.log.entry_at(LogIndex(index)).size_bytes for index in range(state.commit_index + 1, last + 1)
     )
@@ -123,7 +124,8 @@ def _check_leading(state: State, leading: Leading) -> None:
     assert len(leading.reads) <= state.settings.reads_waiting_max, "too many reads wait"
     for progress in leading.progress.values():
         _check_progress(state, leading, progress, last)
-    if state.log.term_at(state.commit_index) == state.current_term:
+    reached = state.commit_index >= state.configurations.in_force_index  # else it was by another one's majority
+    if reached and state.log.term_at(state.commit_index) == state.current_term:
         copies = sum(
             1
             for voter in in_force.voters()
@@ -135,6 +137,30 @@ def _check_leading(state: State, leading: Leading) -> None:
         )
         restarted = any(progress.restarted for progress in leading.progress.values())
         assert restarted or copies >= majority(len(in_force.voters())), f"committed by {copies} durable copies"
+
+
+def _check_membership(state: State, leading: Leading) -> None:
+    """What membership.py's argument rests on, as far as one leader can see it."""
+    configurations, in_force = state.configurations, state.configurations.in_force
+    index = configurations.in_force_index
+    made_here = state.log.term_at(index) == state.current_term and index > 0
+    if made_here:
+        pending = configurations.uncommitted(state.commit_index)
+        assert pending <= 1, f"{pending} configurations under way at once (dissertation §4.1)"
+        assert state.log.term_at(state.commit_index) == state.current_term, (
+            f"configuration {index} was made before an entry of term {state.current_term} was committed (D1)"
+        )
+        before = configurations.before
+        old, new = ({each.directory_id for each in one.voters()} for one in (before or in_force, in_force))
+        assert len(old ^ new) <= 1, f"configuration {index} changes {len(old ^ new)} voters at once"
+    assert in_force.is_voter(state.directory_id) or index > state.commit_index, (
+        "leads although its removal is committed"
+    )
+    if leading.transfer is not None:
+        to = leading.transfer.to
+        assert to in leading.progress, "leadership is on its way to ourselves, or to a stranger"
+        assert in_force.is_voter(to), "leadership is on its way to a member that is no voter"
+        assert leading.transfer.term == state.current_term, "a transfer of an earlier leadership goes on"
 
 
 def _check_progress(state: State, leading: Leading, progress: Progress, last: LogIndex) -> None:

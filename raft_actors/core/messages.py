@@ -1,8 +1,8 @@
 """The requests and replies that peers exchange: one frozen class each, fields named as in the paper's figures.
 
-Here:   Raft Fig. 2 (RequestVote, AppendEntries) and Fig. 13 (InstallSnapshot), dissertation §9.6 (PreVote), and the
-        envelope around them.
-Never:  what to do with them (election.py, replication.py, reads.py), their bytes (raft_actors/envelopes.py).
+Here:   Raft Fig. 2 (RequestVote, AppendEntries) and Fig. 13 (InstallSnapshot), dissertation §9.6 (PreVote) and §3.10
+        (TimeoutNow), and the envelope around them.
+Never:  what to do with them (election.py, replication.py, transfer.py), their bytes (raft_actors/envelopes.py).
 """
 
 from __future__ import annotations
@@ -108,8 +108,25 @@ class InstallSnapshotReply:
     beat: int
 
 
-Request: TypeAlias = PreVote | RequestVote | AppendEntries | InstallSnapshot
-Reply: TypeAlias = PreVoteReply | RequestVoteReply | AppendEntriesReply | InstallSnapshotReply
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutNow:
+    """Leader to the voter that shall lead after it: campaign at once, without pre-vote (dissertation §3.10)."""
+
+    term: Term
+    last_entry: EntryId
+    """The leader's log end, which the voter holds; whoever ends elsewhere was not meant, or not any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutNowReply:
+    """The voter's answer. If it campaigns, its term is the new one, durable with its own vote."""
+
+    term: Term
+    campaigns: bool
+
+
+Request: TypeAlias = PreVote | RequestVote | AppendEntries | InstallSnapshot | TimeoutNow
+Reply: TypeAlias = PreVoteReply | RequestVoteReply | AppendEntriesReply | InstallSnapshotReply | TimeoutNowReply
 Message: TypeAlias = Request | Reply
 
 

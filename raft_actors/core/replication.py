@@ -50,6 +50,11 @@ def propose(state: State, proposal_id: int, data: bytes, now_ms: int, out: list[
             ProposalRefused(proposal_id=proposal_id, reason=ProposalRefusal.NOT_LEADER, leader=state.leader_hint)
         )
         return
+    if leading.transfer is not None:  # "stops accepting new client requests" (dissertation §3.10)
+        out.append(
+            ProposalRefused(proposal_id=proposal_id, reason=ProposalRefusal.OVERLOADED, leader=state.leader_hint)
+        )
+        return
     if leading.uncommitted_bytes + ENTRY_OVERHEAD_BYTES + len(data) > state.settings.uncommitted_bytes_max:
         out.append(
             ProposalRefused(proposal_id=proposal_id, reason=ProposalRefusal.OVERLOADED, leader=state.leader_hint)

@@ -20,3 +20,5 @@ class CoreSettings:
     append_entries_max: int = 512
     uncommitted_bytes_max: int = 64 * 1024 * 1024
     reads_waiting_max: int = 10_000
+    promotion_lag_max: int = 512
+    """Entries that a non-voter may be behind the commit index when it is made a voter: about one AppendEntries."""

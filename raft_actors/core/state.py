@@ -48,6 +48,7 @@ from raft_actors.core.types import (
 LEGAL_TRANSITIONS: Final = frozenset(
     {  # Raft Fig. 4, with the pre-candidate of dissertation §9.6
         (Role.FOLLOWER, Role.PRE_CANDIDATE),
+        (Role.FOLLOWER, Role.CANDIDATE),  # its leader hands over (dissertation §3.10)
         (Role.PRE_CANDIDATE, Role.PRE_CANDIDATE),
         (Role.PRE_CANDIDATE, Role.CANDIDATE),
         (Role.PRE_CANDIDATE, Role.FOLLOWER),
@@ -96,6 +97,21 @@ class WaitingRead:
 
 
 @dataclass(slots=True, kw_only=True)
+class Transfer:
+    """Leadership on its way to another voter (dissertation §3.10)."""
+
+    transfer_id: int
+    to: DirectoryId
+    since_ms: int
+    term: Term
+    """In which we lead."""
+    told: bool = False
+    """It was told to campaign, at least once."""
+    asked: RpcId | None = None
+    """The call that tells it, while it is under way."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Leading:
     """What only a leader has."""
 
@@ -110,6 +126,8 @@ class Leading:
     reads: deque[WaitingRead] = field(default_factory=deque)
     """In order of arrival, so `beat` never falls along it."""
     uncommitted_bytes: int = 0
+    transfer: Transfer | None = None
+    """While there is one, the log does not grow."""
 
 
 @dataclass(slots=True, kw_only=True)

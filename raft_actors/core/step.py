@@ -20,6 +20,7 @@ from raft_actors.core.election import (
     own_vote_durable,
 )
 from raft_actors.core.events import (
+    ChangeRequested,
     Durable,
     ElectionTimedOut,
     Event,
@@ -33,9 +34,11 @@ from raft_actors.core.events import (
     RequestReceived,
     SnapshotStored,
     StepDownRequested,
+    TransferRequested,
 )
 from raft_actors.core.following import handle_append_entries
 from raft_actors.core.invariants import Footprint, check_step
+from raft_actors.core.membership import change_membership, leave_when_removed
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -46,6 +49,8 @@ from raft_actors.core.messages import (
     PreVoteReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.reads import abandon_read, confirm_reads, request_read
 from raft_actors.core.replication import (
@@ -58,6 +63,7 @@ from raft_actors.core.replication import (
 from raft_actors.core.snapshotting import handle_install_snapshot, handle_install_snapshot_reply, snapshot_stored
 from raft_actors.core.state import State, write_done
 from raft_actors.core.terms import adopt_term, step_down
+from raft_actors.core.transfer import call_ended, hand_over, handle_timeout_now, transfer_leadership
 from raft_actors.core.types import Incarnation, MemberId, RpcId
 
 
@@ -69,10 +75,17 @@ def step(state: State, event: Event) -> list[Effect]:
     before = Footprint.of(state)
     out: list[Effect] = []
     _dispatch(state, event, out)
-    if state.leading is not None:
-        confirm_reads(state, state.leading, event.now_ms, out)
+    _settle(state, event.now_ms, out)
     check_step(before, Footprint.of(state))
     return out
+
+
+def _settle(state: State, now_ms: int, out: list[Effect]) -> None:
+    """What a leader does as soon as it may, whatever brought it about."""
+    if state.leading is not None:
+        confirm_reads(state, state.leading, now_ms, out)
+        hand_over(state, state.leading, now_ms, out)
+        leave_when_removed(state, state.leading, now_ms, out)
 
 
 def _dispatch(state: State, event: Event, out: list[Effect]) -> None:
@@ -104,6 +117,10 @@ def _dispatch(state: State, event: Event, out: list[Effect]) -> None:
                 out.append(Count(sender=sender, reason=reason))
         case SnapshotStored(snapshot=snapshot):
             snapshot_stored(state, snapshot, out)
+        case ChangeRequested():
+            change_membership(state, event, out)
+        case TransferRequested(transfer_id=transfer_id, to=target, now_ms=now_ms):
+            transfer_leadership(state, transfer_id, target, now_ms, out)
         case StepDownRequested(why=why, now_ms=now_ms, hold_off_ms=hold_off_ms):
             step_down(state, why=why, now_ms=now_ms, hold_off_ms=hold_off_ms, out=out)
         case _:
@@ -116,6 +133,7 @@ def _beat(state: State, now_ms: int, out: list[Effect]) -> None:
         check_quorum(state, state.leading, now_ms, out)
     if state.leading is not None:  # check quorum may have ended it
         broadcast(state, state.leading, now_ms, out)
+        hand_over(state, state.leading, now_ms, out, again=True)
 
 
 def _stranger(
@@ -155,7 +173,11 @@ def _receive_request(state: State, event: RequestReceived, out: list[Effect]) ->
                 handle_install_snapshot(
                     state, request_id, envelope.sender, envelope.incarnation, request, event.now_ms, out
                 )
-            case PreVoteReply() | RequestVoteReply() | AppendEntriesReply() | InstallSnapshotReply():
+            case TimeoutNow() as request:
+                handle_timeout_now(state, request_id, envelope.sender, envelope.incarnation, request, event.now_ms, out)
+            case (
+                PreVoteReply() | RequestVoteReply() | AppendEntriesReply() | InstallSnapshotReply() | TimeoutNowReply()
+            ):
                 reason = DropReason.MALFORMED
             case _:
                 assert_never(envelope.message)
@@ -173,7 +195,7 @@ def _receive_reply(state: State, event: ReplyReceived, out: list[Effect]) -> Non
     reason = _stranger_envelope(state, envelope, out)
     if reason is None:
         match envelope.message:
-            case PreVote() | RequestVote() | AppendEntries() | InstallSnapshot():
+            case PreVote() | RequestVote() | AppendEntries() | InstallSnapshot() | TimeoutNow():
                 reason = DropReason.MALFORMED
             case reply if reply.term > state.current_term:
                 adopt_term(state, reply.term, out)
@@ -185,6 +207,8 @@ def _receive_reply(state: State, event: ReplyReceived, out: list[Effect]) -> Non
                 reason = _if_no_voter(state, envelope)
                 if reason is None:
                     handle_request_vote_reply(state, envelope.directory_id, reply, event.now_ms, out)
+            case TimeoutNowReply():
+                call_ended(state, event.rpc_id)  # it does not campaign: else it would have answered in a later term
             case AppendEntriesReply() | InstallSnapshotReply() as reply:
                 reason = _leader_answered(state, event.rpc_id, envelope, reply, event.now_ms, out)
     if reason is not None:
@@ -220,6 +244,7 @@ def _leader_answered(
 
 def _request_lost(state: State, rpc_id: RpcId, to: MemberId) -> None:
     """The request to this address brought nothing that counts."""
+    call_ended(state, rpc_id)
     if state.leading is not None:
         for progress in state.leading.progress.values():
             if progress.member_id == to:

@@ -6,7 +6,7 @@ Never:  asking for votes (election.py).
 
 from __future__ import annotations
 
-from raft_actors.core.effects import Effect, ReadRefused
+from raft_actors.core.effects import Effect, ReadRefused, TransferEnd, TransferEnded
 from raft_actors.core.entries import Member
 from raft_actors.core.state import State, change_role, persist_hard_state, restart_election_timer
 from raft_actors.core.types import DirectoryId, Incarnation, MemberId, Role, Term
@@ -26,7 +26,7 @@ def adopt_term(state: State, term: Term, out: list[Effect]) -> None:
 
 
 def become_follower(state: State, *, why: str, out: list[Effect]) -> None:
-    """Lead nothing, follow nobody yet. Reads that waited for our authority are refused."""
+    """Lead nothing, follow nobody yet. Reads that waited for our authority are refused, a transfer is over."""
     led = state.leading
     state.leading = None
     state.leader = None
@@ -36,6 +36,10 @@ def become_follower(state: State, *, why: str, out: list[Effect]) -> None:
     if led is not None:
         out.extend(ReadRefused(read_id=read.read_id, leader=None) for read in led.reads)
         restart_election_timer(state, out)
+        if led.transfer is not None:
+            moved = led.transfer.told and state.current_term > led.transfer.term
+            end = TransferEnd.MOVED if moved else TransferEnd.STEPPED_DOWN
+            out.append(TransferEnded(transfer_id=led.transfer.transfer_id, done=moved, why=end))
 
 
 def is_second_leader(state: State, directory: DirectoryId, term: Term) -> bool:

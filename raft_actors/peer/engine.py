@@ -18,6 +18,8 @@ from raft_actors.application.exchange import ApplyAnswer, Attach, Attached, Clus
 from raft_actors.config import RaftConfig
 from raft_actors.core import State, step
 from raft_actors.core.effects import (
+    ChangeRefused,
+    ChangeStarted,
     CommitAdvanced,
     Compact,
     ConfigurationChanged,
@@ -37,6 +39,7 @@ from raft_actors.core.effects import (
     SendRequest,
     StateReplaced,
     StopElectionTimer,
+    TransferEnded,
 )
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import (
@@ -212,13 +215,8 @@ class Engine:
         if self.state.role is Role.LEADER and (probe := self.feed.probe(now_ms)) is not None:
             self._ports.apply(probe)
         if self.state.role is Role.LEADER and self.feed.absent_ms(now_ms) > self._config.application_absent_ms_max:
-            self.handle(
-                StepDownRequested(
-                    now_ms=now_ms,
-                    why="its application is away",
-                    hold_off_ms=HOLD_OFF_TIMEOUTS * self._config.election_timeout_ms_max,
-                )
-            )
+            hold_off_ms = HOLD_OFF_TIMEOUTS * self._config.election_timeout_ms_max
+            self.handle(StepDownRequested(now_ms=now_ms, why="its application is away", hold_off_ms=hold_off_ms))
         if now_ms - self._checked_ms >= STATE_CHECK_INTERVAL_MS:
             self._checked_ms = now_ms
             check_state(self.state, entries_max=STATE_CHECK_ENTRIES)
@@ -341,10 +339,13 @@ class Engine:
             case ReadConfirmed(read_id=read_id, read_index=read_index):
                 self._ports.read_ended(read_id, exchange.ReadAt(index=read_index))
             case ReadRefused(read_id=read_id, leader=leader):
-                waits_at_us = leader == self.state.member_id
-                self._ports.read_ended(
-                    read_id, exchange.Overloaded() if waits_at_us else exchange.NotLeader(leader=leader)
-                )
+                overloaded = leader == self.state.member_id
+                reason = ProposalRefusal.OVERLOADED if overloaded else ProposalRefusal.NOT_LEADER
+                self._ports.read_ended(read_id, _refusal(reason, leader))
+            case ChangeStarted(change_id=change_id) | ChangeRefused(change_id=change_id):
+                self._ports.change_ended(change_id, effect)
+            case TransferEnded():
+                self._ports.transfer_ended(effect)
             case _:
                 assert_never(effect)
 
@@ -390,7 +391,7 @@ class Engine:
                 self._internal.append(RequestFailed(now_ms=self._clock.now_ms(), rpc_id=rpc_id, to=restarted))
 
 
-def _refusal(reason: ProposalRefusal, leader: MemberId | None) -> exchange.ProposeAnswer:
+def _refusal(reason: ProposalRefusal, leader: MemberId | None) -> exchange.NotLeader | exchange.Overloaded:
     match reason:
         case ProposalRefusal.NOT_LEADER:
             return exchange.NotLeader(leader=leader)

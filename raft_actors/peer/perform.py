@@ -16,8 +16,16 @@ from raft_actors.application import exchange
 from raft_actors.application.packing import Malformed
 from raft_actors.application.slices import SLICE, SLICE_REQUEST, SliceRequest
 from raft_actors.codec import CodecError
-from raft_actors.core.effects import Compact, Persist
-from raft_actors.core.messages import AppendEntries, Envelope, InstallSnapshot, Message, PreVote, RequestVote
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, Compact, Persist, TransferEnded
+from raft_actors.core.messages import (
+    AppendEntries,
+    Envelope,
+    InstallSnapshot,
+    Message,
+    PreVote,
+    RequestVote,
+    TimeoutNow,
+)
 from raft_actors.core.types import LogIndex, MemberId, RequestId, RpcId
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
@@ -42,8 +50,10 @@ METHODS: Final[dict[type[Message], str]] = {
     RequestVote: "request_vote",
     AppendEntries: "append_entries",
     InstallSnapshot: "install_snapshot",
+    TimeoutNow: "request_vote",
 }
-"""Which RPC carries which message; a pre-vote is a vote that is only asked about (dissertation §9.6)."""
+"""Which RPC carries which message; a pre-vote is a vote that is only asked about (dissertation §9.6), and TimeoutNow
+asks for a campaign, which is the same business (§3.10)."""
 
 
 class Queues:
@@ -163,6 +173,12 @@ class Perform:
 
     def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
         self._queues.waiting.resolve(read_id, answer)
+
+    def change_ended(self, change_id: int, answer: ChangeStarted | ChangeRefused) -> None:
+        self._queues.waiting.resolve(change_id, answer)
+
+    def transfer_ended(self, answer: TransferEnded) -> None:
+        self._queues.waiting.resolve(answer.transfer_id, answer)
 
     def timers_changed(self) -> None:
         with self._queues.timers:

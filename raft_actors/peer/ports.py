@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from raft_actors.application import exchange
-from raft_actors.core.effects import Persist
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, Persist, TransferEnded
 from raft_actors.core.messages import Envelope
 from raft_actors.core.types import LogIndex, RequestId, RpcId
 from raft_actors.peer.chain_watch import ChainPorts
@@ -46,6 +46,12 @@ class Ports(ChainPorts, SnapshotPorts, Protocol):
 
     def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
         """Whoever reads waits for this."""
+
+    def change_ended(self, change_id: int, answer: ChangeStarted | ChangeRefused) -> None:
+        """Whoever asked for a change of the membership waits for this."""
+
+    def transfer_ended(self, answer: TransferEnded) -> None:
+        """Whoever asked for another leader waits for this."""
 
     def timers_changed(self) -> None:
         """The election deadline came nearer, or the role is another one: the timer daemons look again."""

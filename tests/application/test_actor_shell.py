@@ -110,6 +110,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     monkeypatch.setattr(actor_module, "ATTACH_RETRY_S", (0.001, 0.002))
     monkeypatch.setattr(actor_module, "PEER_TIMEOUT_S", LONG_S)
     monkeypatch.setattr(actor_module, "EXPIRE_S", 0.001)
+    monkeypatch.setattr(actor_module, "BEGIN_TIMES", 0)  # no thread is left behind
     monkeypatch.setattr(actor_module, "freeze_what_lasts", lambda: None)  # of all that pytest holds
     yield context
     sys.setswitchinterval(interval_s)
@@ -149,6 +150,7 @@ class TestAttaching:
     ) -> None:
         """Ray lost one of some hundreds, while it restarted the actor; that member then had no application."""
         monkeypatch.setattr(actor_module, "BEGIN_AGAIN_S", 0.001)
+        monkeypatch.setattr(actor_module, "BEGIN_TIMES", 100_000)
         before = set(threading.enumerate())
         actor = ApplicationActor("group", MemberId(0), Journal)
         while context.run_count < 3:

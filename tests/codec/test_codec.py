@@ -32,6 +32,8 @@ from raft_actors.core.messages import (
     PreVoteReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.types import EntryId, Incarnation
 from raft_actors.envelopes import Hello, decode_envelope, decode_hello, encode_envelope, encode_hello
@@ -54,6 +56,8 @@ messages = st.one_of(
     st.builds(PreVote, term=u64, last_entry=entry_ids, campaign=u64),
     st.builds(PreVoteReply, term=u64, vote_granted=st.booleans(), campaign=u64),
     st.builds(RequestVote, term=u64, last_entry=entry_ids),
+    st.builds(TimeoutNow, term=u64, last_entry=entry_ids),
+    st.builds(TimeoutNowReply, term=u64, campaigns=st.booleans()),
     st.builds(RequestVoteReply, term=u64, vote_granted=st.booleans()),
     st.builds(
         AppendEntries,
@@ -188,6 +192,11 @@ GOLDEN = [
         InstallSnapshotReply(term=5, request_term=4, match_index=9, beat=6),
         "52410108" + HEAD + "0500000000000000" + "0400000000000000" + "0900000000000000" + "0600000000000000",
     ),
+    (
+        TimeoutNow(term=5, last_entry=EntryId(4, 9)),
+        "52410109" + HEAD + "0500000000000000" + "0400000000000000" + "0900000000000000",
+    ),
+    (TimeoutNowReply(term=6, campaigns=True), "5241010a" + HEAD + "0600000000000000" + "01"),
 ]
 
 

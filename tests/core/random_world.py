@@ -8,8 +8,7 @@ of the voters' disks, and reads that are new enough.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import deque
 from random import Random
 
 from raft_actors.core.effects import (
@@ -17,6 +16,7 @@ from raft_actors.core.effects import (
     Compact,
     Count,
     DropReason,
+    Effect,
     FetchSnapshot,
     Persist,
     ReadConfirmed,
@@ -29,7 +29,7 @@ from raft_actors.core.effects import (
     StopElectionTimer,
     Truncate,
 )
-from raft_actors.core.entries import Entry, Genesis, SnapshotMeta
+from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.events import (
     Durable,
     ElectionTimedOut,
@@ -45,73 +45,41 @@ from raft_actors.core.events import (
 )
 from raft_actors.core.invariants import check_state
 from raft_actors.core.outbox import Outbox
-from raft_actors.core.quorum import majority
 from raft_actors.core.settings import CoreSettings
 from raft_actors.core.state import State
 from raft_actors.core.step import step
-from raft_actors.core.types import GENESIS_ID, DirectoryId, EntryId, Role, Term
-from raft_actors.storage.image import LogImage
+from raft_actors.core.types import GENESIS_ID, EntryId, Role
 from tests.core.builders import CLUSTER_ID, configuration, incarnation
-
-NOWHERE = (-1, -1, -1)  # the caller of a hello: nobody waits
-
-
-@dataclass(slots=True)
-class Message:
-    """Under way: a request or a hello (caller waits as (member, start, rpc id)), or the reply to one."""
-
-    to: int
-    content: SendRequest | SendReply | HelloReceived
-    caller: tuple[int, int, int]
-    sender: int
+from tests.core.world_parts import NOWHERE, Checked, Member, Message, newest_configuration
 
 
-@dataclass(slots=True)
-class Member:
-    """One peer: its disk, and what a crash takes."""
-
-    id: int
-    start: int = 0
-    log: LogImage = field(default_factory=LogImage)
-    """On the disk; what it refuses, no correct core writes."""
-    file: SnapshotMeta | None = None
-    """The newest snapshot on the disk."""
-    writes: deque[Persist | Compact] = field(default_factory=deque)
-    fetching: FetchSnapshot | None = None
-    stored: list[SnapshotMeta] = field(default_factory=list)
-    """Files whose news is under way to the core."""
-    state: State = None  # type: ignore[assignment]  # World.start sets it
-    outbox: Outbox = field(default_factory=Outbox)
-    timer: tuple[int, int] | None = None
-    """(generation, deadline) of the running election timer."""
-    waiting: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Request id -> caller."""
-
-
-class World:
+class World(Checked):
     """`play` makes things happen, `heal_and_demand_progress` ends well or says why not."""
+
+    SPARE_PLACES = 0
+    """Peers that the first configuration does not list."""
+    PROMOTION_LAG_MAX = CoreSettings().promotion_lag_max
+    COUNTED = frozenset({DropReason.OLD_INCARNATION, DropReason.STALE_REPLY})
+    """Why a reply of a correct peer may be dropped."""
 
     def __init__(self, seed: int) -> None:
         self.dice = Random(seed)
         size = 1 + seed % 5
         non_voters = [size - 1] if size > 1 and seed % 7 == 0 else []
-        self.configuration = configuration(set(range(size)) - set(non_voters), non_voters)
+        super().__init__(configuration(set(range(size)) - set(non_voters), non_voters))
         self.settings = CoreSettings(
-            append_entries_max=self.dice.choice([1, 2, 512]), appends_in_flight_max=self.dice.choice([1, 3])
+            append_entries_max=self.dice.choice([1, 2, 512]),
+            appends_in_flight_max=self.dice.choice([1, 3]),
+            promotion_lag_max=self.PROMOTION_LAG_MAX,
         )
         self.takes_snapshots = seed % 3 > 0
         self.now_ms = 0
         self.network: list[Message] = []
         self.cut: set[tuple[int, int]] = set()
-        self.counts: Counter[str] = Counter()
         self.story: deque[str] = deque(maxlen=40)
         self.numbers = 0
-        # What the checks remember, of the whole history:
-        self.leaders: dict[Term, DirectoryId] = {}
-        self.written: dict[EntryId, tuple[Entry, EntryId]] = {}
-        self.committed: list[Entry] = []
         self.reads: dict[int, int] = {}
-        self.members = [Member(id=member) for member in range(size)]
+        self.members = [Member(id=member) for member in range(size + self.SPARE_PLACES)]
         for member in self.members:
             self.start(member)
 
@@ -129,7 +97,7 @@ class World:
         member.state = State.restore(
             settings=self.settings,
             member_id=member.id,
-            incarnation=incarnation(member.id, member.start),
+            incarnation=incarnation(member.id, member.start, wiped=member.wiped),
             genesis=Genesis(cluster_id=CLUSTER_ID, group="w", configuration=self.configuration, settings=b""),
             hard_state=member.log.hard_state,
             entries=member.log.entries,
@@ -177,14 +145,10 @@ class World:
         if first <= member.state.commit_index and not member.writes:
             index = self.dice.randint(first, member.state.commit_index)
             entry = self.committed[index - 1]
+            place, members = newest_configuration(self.committed[:index], GENESIS_ID, self.configuration)
             self.becomes_a_file(
                 member,
-                SnapshotMeta(
-                    last=entry.id,
-                    stamp_ms=entry.stamp_ms,
-                    configuration_id=GENESIS_ID,
-                    configuration=self.configuration,
-                ),
+                SnapshotMeta(last=entry.id, stamp_ms=entry.stamp_ms, configuration_id=place, configuration=members),
             )
 
     def becomes_a_file(self, member: Member, snapshot: SnapshotMeta) -> None:
@@ -258,7 +222,7 @@ class World:
                     assert reason is DropReason.OLD_INCARNATION, f"a correct peer was refused: {effect}"
                     self.fail(member.waiting.pop(request_id), member.id)
                 case Count(reason=reason):
-                    assert reason in (DropReason.OLD_INCARNATION, DropReason.STALE_REPLY), f"{effect}"
+                    assert reason in self.COUNTED, f"{effect}"
                 case RestartElectionTimer(generation=generation, soon=soon):
                     wait = self.dice.randint(0, 50) if soon else self.dice.randint(600, 1200)
                     member.timer = (generation, self.now_ms + wait)
@@ -277,6 +241,10 @@ class World:
                 case ReadConfirmed(read_id=read_id, read_index=read_index):
                     self.counts["read"] += 1
                     assert read_index >= self.reads[read_id], f"read {read_id} at {read_index} is too old"
+                case _:
+                    self.administrator_hears(member, effect)
+        if any(isinstance(effect, Persist | StateReplaced) for effect in effects):
+            self.check_configuration(member)
         if isinstance(event, Durable):
             for free in member.outbox.durable(event.seq):
                 self.leave(member, free)
@@ -288,35 +256,8 @@ class World:
             caller = member.waiting.pop(sent.request_id)
         self.network.append(Message(to=sent.envelope.to, content=sent, caller=caller, sender=member.id))
 
-    # -- what must hold (Raft Fig. 3) -----------------------------------------------------------------------------
-
-    def check_log_matching(self, member: Member, write: Persist) -> None:
-        """Each (term, index) has one content and one entry before it, in every log that ever was; by induction, logs
-        that share an entry share all before it."""
-        for record in write.records:
-            for entry in getattr(record, "entries", ()):
-                before = member.state.log.entry_id_at(entry.index - 1)
-                known = self.written.setdefault(entry.id, (entry, before))
-                assert known == (entry, before), f"Log Matching: {known} and {(entry, before)}"
-
-    def check_new_leader(self, member: Member) -> None:
-        state = member.state
-        first = self.leaders.setdefault(state.current_term, state.directory_id)
-        assert first == state.directory_id, f"Election Safety: two leaders in term {state.current_term}"
-        for entry in self.committed:
-            assert state.log.covers(entry.id), f"Leader Completeness: {entry.id} is committed, the leader lacks it"
-        self.counts["election"] += 1
-
-    def check_commit(self, member: Member) -> None:
-        for index in range(member.state.log.base.index + 1, member.state.commit_index + 1):
-            entry = member.state.log.entry_at(index)
-            if index > len(self.committed):
-                self.committed.append(entry)
-                voters = [self.members[voter.member_id] for voter in self.configuration.voters()]
-                copies = sum(index <= voter.log.base.index or voter.log.holds(entry.id) for voter in voters)
-                assert copies >= majority(len(voters)), f"{entry.id} is committed with {copies} durable copies"
-                self.counts["commit"] += 1
-            assert self.committed[index - 1] == entry, f"State Machine Safety at {index}"
+    def administrator_hears(self, member: Member, effect: Effect) -> None:
+        """Nobody changes the membership here."""
 
     # -- faults, then none ----------------------------------------------------------------------------------------
 
@@ -407,24 +348,32 @@ class World:
         end_ms = self.now_ms + 10_000
         fresh: EntryId = GENESIS_ID
         while self.now_ms < end_ms:
-            self.now_ms += 60
-            for member in self.members:
-                if member.state.leading is not None:
-                    self.do(member, HeartbeatDue(now_ms=self.now_ms))
-                elif member.timer is not None and member.timer[1] <= self.now_ms:
-                    self.time_out(member)
-            self.until_quiet()
-            leader = max(self.members, key=lambda member: (member.state.leading is not None, member.state.current_term))
+            leader = self.time_passes()
             if fresh == GENESIS_ID or not leader.state.log.covers(fresh):
                 self.propose(leader)
                 fresh = leader.state.log.last if leader.state.leading is not None else GENESIS_ID
                 self.until_quiet()
-            elif all(member.state.commit_index >= fresh.index for member in self.members):
-                for member in self.members:
+            elif all(member.state.commit_index >= fresh.index for member in self.must_follow(leader)):
+                for member in self.must_follow(leader):
                     base = member.log.base.index
                     assert member.log.entries[: fresh.index - base] == self.committed[base : fresh.index]
                 return
         raise AssertionError(f"no progress in 10 s without faults: {[member.state.role for member in self.members]}")
+
+    def time_passes(self) -> Member:
+        """One heartbeat without faults; returns who leads, or would soonest."""
+        self.now_ms += 60
+        for member in self.members:
+            if member.state.leading is not None:
+                self.do(member, HeartbeatDue(now_ms=self.now_ms))
+            elif member.timer is not None and member.timer[1] <= self.now_ms:
+                self.time_out(member)
+        self.until_quiet()
+        return max(self.members, key=lambda member: (member.state.leading is not None, member.state.current_term))
+
+    def must_follow(self, leader: Member) -> list[Member]:
+        """Whom a leader brings everything, sooner or later."""
+        return self.members
 
     def until_quiet(self) -> None:
         for _ in range(5_000):
@@ -438,8 +387,8 @@ class World:
         raise AssertionError("messages without end: somebody answers each refusal with the same request")
 
 
-def run(seed: int, events: int = 500) -> World:
-    world = World(seed)
+def run(seed: int, events: int = 500, kind: type[World] = World) -> World:
+    world = kind(seed)
     try:
         world.play(events)
         world.heal_and_demand_progress()

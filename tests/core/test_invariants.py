@@ -11,13 +11,15 @@ from itertools import accumulate
 
 import pytest
 
+from raft_actors.core.entries import Configuration
 from raft_actors.core.invariants import Footprint, check_state, check_step
-from raft_actors.core.state import PendingWrite, WaitingRead
+from raft_actors.core.state import PendingWrite, Transfer, WaitingRead
 from raft_actors.core.types import DirectoryId, EntryId, Role
 from tests.core.builders import (
     SETTINGS,
     Peer,
     candidate,
+    configuration,
     directory,
     entry,
     follower,
@@ -26,6 +28,7 @@ from tests.core.builders import (
     log_of,
     snapshot,
 )
+from tests.core.several import add, change, started
 
 FOOTPRINT = Footprint(
     term=5,
@@ -127,9 +130,27 @@ def reads(peer: Peer, *beats: int) -> None:
     peer.state.leading.reads.extend(WaitingRead(read_id=beat, read_index=3, beat=beat) for beat in beats)
 
 
+def changing() -> Peer:
+    """The same, and entry 5 adds member 3 as a non-voter, not committed yet."""
+    peer = some_leader()
+    started(change(peer, add(3)))
+    return peer
+
+
+def history(peer: Peer, *lines: tuple[int, Configuration]) -> None:
+    peer.state.configurations._history[:] = lines
+
+
+def moving(peer: Peer, **fields: object) -> None:
+    end = {"to": directory(1), "term": peer.state.current_term} | fields
+    leading(peer, transfer=Transfer(transfer_id=1, since_ms=0, **end))  # type: ignore[arg-type]
+
+
 def another_member() -> DirectoryId:
     return directory(9)
 
+
+THREE = configuration(range(3))
 
 BREAKS: dict[str, tuple[Callable[[], Peer], Callable[[Peer], object], str]] = {
     "commit above the log": (
@@ -175,6 +196,30 @@ BREAKS: dict[str, tuple[Callable[[], Peer], Callable[[Peer], object], str]] = {
         lambda p: p.state.leading.progress.update({another_member(): p.state.leading.progress[directory(1)]}),
         "progress is kept for other members",
     ),
+    "two changes at once": (
+        changing,
+        lambda p: history(p, (0, THREE), (4, THREE), (5, configuration(range(3), (3,)))),
+        "2 configurations under way at once",
+    ),
+    "a change before an entry of the own term": (
+        changing,
+        lambda p: state(p, commit_index=2),
+        "configuration 5 was made before an entry of term 2 was committed",
+    ),
+    "two voters at once": (
+        changing,
+        lambda p: history(p, (0, configuration(range(5))), (5, configuration(range(3), (3,)))),
+        "configuration 5 changes 2 voters at once",
+    ),
+    "leads although it is removed": (
+        some_leader,
+        lambda p: history(p, (0, configuration((1, 2)))),
+        "leads although its removal is committed",
+    ),
+    "leadership goes to a stranger": (some_leader, lambda p: moving(p, to=directory(9)), "to ourselves, or to a stran"),
+    "leadership goes to itself": (some_leader, lambda p: moving(p, to=directory(0)), "to ourselves, or to a stranger"),
+    "leadership goes to a non-voter": (changing, lambda p: moving(p, to=directory(3)), "a member that is no voter"),
+    "a transfer of an earlier term": (some_leader, lambda p: moving(p, term=1), "of an earlier leadership goes on"),
     "uncommitted bytes": (some_leader, lambda p: leading(p, uncommitted_bytes=1), "counted 1 B"),
     "reads out of order": (some_leader, lambda p: reads(p, 2, 1), "reads out of order"),
     "a read for a round that never comes": (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raft_actors.core.effects import Count, DropReason, Refuse, SendReply
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, Count, DropReason, Refuse, SendReply
 from raft_actors.core.entries import Command, Configuration, Entry, Noop
 from raft_actors.core.events import HelloReceived, ReplyReceived, RequestReceived
 from raft_actors.core.invariants import check_state
@@ -24,6 +24,8 @@ from raft_actors.core.messages import (
     PreVoteReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.step import step
 from raft_actors.core.types import EntryId, Incarnation, Role
@@ -47,6 +49,7 @@ from tests.core.builders import (
     snapshot_of,
     some,
 )
+from tests.core.several import add, change, promote, remove, transfer
 
 LOG = log_of(1, 1, 2, 2)
 HEARTBEAT = append(2, EntryId(2, 4))
@@ -229,6 +232,8 @@ messages = st.one_of(
     st.builds(PreVote, term=numbers, last_entry=entry_ids, campaign=numbers),
     st.builds(PreVoteReply, term=numbers, vote_granted=st.booleans(), campaign=numbers),
     st.builds(RequestVote, term=numbers, last_entry=entry_ids),
+    st.builds(TimeoutNow, term=numbers, last_entry=entry_ids),
+    st.builds(TimeoutNowReply, term=numbers, campaigns=st.booleans()),
     st.builds(RequestVoteReply, term=numbers, vote_granted=st.booleans()),
     st.builds(
         AppendEntries,
@@ -259,7 +264,10 @@ envelopes = st.builds(
     message=messages,
 )
 arrivals = st.lists(
-    st.tuples(st.sampled_from(["request", "reply", "timeout", "beat", "sync", "propose", "read"]), envelopes),
+    st.tuples(
+        st.sampled_from(["request", "reply", "timeout", "beat", "sync", "propose", "read", "change", "transfer"]),
+        envelopes,
+    ),
     max_size=12,
 )
 STATES = {
@@ -268,6 +276,7 @@ STATES = {
     "pre-candidate": lambda: pre_candidate(follower(log=LOG, term=2, commit=2)),
     "candidate": lambda: candidate(follower(log=LOG, term=2)),
     "leader": lambda: leader(log=log_of(1, 1)),
+    "leader of all": lambda: leader_of_all(log=log_of(1, 1)),
     "alone": lambda: leader(1),
 }
 
@@ -297,5 +306,10 @@ def test_nothing_from_outside_breaks_an_invariant_and_each_request_is_answered_o
                 peer.sync()
             case "propose":
                 peer.propose()
+            case "change":
+                wanted = (add(3), remove(0), remove(1), promote(3), promote(1))[number % 5]
+                assert some(change(peer, wanted), ChangeStarted | ChangeRefused)
+            case "transfer":
+                transfer(peer, directory(number) if number % 2 else None)
             case _:
                 peer.read(number)

@@ -17,7 +17,7 @@ from raft_actors.application.limits import Ticket
 from raft_actors.application.requests import Attempt
 from raft_actors.application.slices import SLICE_REQUEST, SliceRequest
 from raft_actors.config import RaftConfig
-from raft_actors.core.effects import Compact, Persist, Record
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, Compact, Persist, Record, TransferEnded
 from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
@@ -66,6 +66,8 @@ class Member:
         self._request_count = 0
         self._proposal_count = 0
         self._proposal_answers: dict[int, exchange.ProposeAnswer] = {}
+        self.change_answers: dict[int, ChangeStarted | ChangeRefused] = {}
+        self.transfer_answers: dict[int, TransferEnded] = {}
         self._network = network
         self._tell = tell
         self._checks = checks
@@ -327,6 +329,14 @@ class Member:
         read.answer = answer
         if isinstance(answer, exchange.ReadAt):
             assert answer.index >= read.must_see, f"stale read at {answer.index}: {read.must_see} was committed before"
+
+    def change_ended(self, change_id: int, answer: ChangeStarted | ChangeRefused) -> None:
+        assert change_id not in self.change_answers, f"change {change_id} was answered twice"
+        self.change_answers[change_id] = answer
+
+    def transfer_ended(self, answer: TransferEnded) -> None:
+        assert answer.transfer_id not in self.transfer_answers, f"transfer {answer.transfer_id} was answered twice"
+        self.transfer_answers[answer.transfer_id] = answer
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ from raft_actors.core.messages import (
     PreVoteReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.types import EntryId, MemberId, RpcId
 from raft_actors.envelopes import decode_envelope
@@ -132,6 +134,10 @@ def describe(message: Message) -> str:
             return f"PreVote term={term} last={place(last)}"
         case RequestVote(term=term, last_entry=last):
             return f"RequestVote term={term} last={place(last)}"
+        case TimeoutNow(term=term, last_entry=last):
+            return f"TimeoutNow term={term} last={place(last)}"
+        case TimeoutNowReply(term=term, campaigns=campaigns):
+            return f"TimeoutNowReply term={term} {'campaigns' if campaigns else 'refused'}"
         case PreVoteReply(term=term, vote_granted=granted) | RequestVoteReply(term=term, vote_granted=granted):
             return f"{type(message).__name__} term={term} {'granted' if granted else 'refused'}"
         case AppendEntries(term=term, prev_entry=prev, entries=entries, leader_commit=commit):

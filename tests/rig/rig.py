@@ -16,8 +16,9 @@ from itertools import product
 from raft_actors.application.exchange import ProposeAnswer
 from raft_actors.application.frames import RawFrame, encode_batch
 from raft_actors.application.requests import Answer, Attempt
-from raft_actors.core.effects import Append, HardState, Record
+from raft_actors.core.effects import Append, ChangeRefused, ChangeStarted, HardState, Record
 from raft_actors.core.entries import Entry
+from raft_actors.core.events import Change, ChangeRequested, TransferRequested
 from raft_actors.core.types import LogIndex, MemberId, Role, Term
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.snapshots import SaveAnswer
@@ -81,6 +82,30 @@ class Group(World):
         proposal_id = member.next_proposal_id()
         self._event(member, lambda engine: engine.propose(proposal_id, data))
         return member.proposal_answer(proposal_id)
+
+    # -- administration -----------------------------------------------------------------------------------------------
+
+    def change(self, number: int, wanted: Change) -> ChangeStarted | ChangeRefused:
+        """Ask this member for a change of what is in force there."""
+        member = self._member(number)
+        made_for = member.running().state.configurations.in_force_index
+        event = ChangeRequested(
+            now_ms=self.clock.time_ms, change_id=len(member.change_answers), made_for=made_for, change=wanted
+        )
+        self._event(member, lambda engine: engine.handle(event))
+        return member.change_answers[event.change_id]
+
+    def transfer(self, number: int, to: int | None) -> int:
+        """Ask this member to hand leadership over; a number for its `transfer_answers`."""
+        member = self._member(number)
+        self._transfer_count += 1
+        event = TransferRequested(
+            now_ms=self.clock.time_ms,
+            transfer_id=self._transfer_count,
+            to=None if to is None else self._member(to).directory_id,
+        )
+        self._event(member, lambda engine: engine.handle(event))
+        return event.transfer_id
 
     # -- network ------------------------------------------------------------------------------------------------------
 

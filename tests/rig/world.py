@@ -57,6 +57,7 @@ class World:
         self.story: list[str] = [f"seed {seed}"]
         self._told: dict[MemberId, tuple[int, int]] = {}
         self._read_count = self._save_count = 0
+        self._transfer_count = 0
         listed = {MemberId(number): number not in set(non_voters) for number in range(1, size + 1)}
         self.members = {number: Member(number, self.network, self.tell, self.checks) for number in listed}
         storages = {number: self.disks.open(number) for number in listed}

@@ -30,6 +30,7 @@ from raft_actors.peer.peer import ASK_TIMEOUT_MS
 from raft_actors.peer.perform import METHODS
 from raft_actors.peer.snapshots import SaveAnswer, Saved
 from raft_actors.storage.interface import Storage
+from tests.sim.administration import Administration
 from tests.sim.checks import Violation
 from tests.sim.disk_daemon import DiskDaemon
 from tests.sim.filing import FilingDaemon
@@ -77,7 +78,7 @@ class WatchedEngine(Engine):
         self._world.after_event(self._process, event)
 
 
-class PeerProcess(Process):
+class PeerProcess(Administration, Process):
     """From its start to its end. Implements the engine's `Ports`."""
 
     def __init__(self, member: Member, storage: Storage) -> None:
@@ -299,8 +300,7 @@ class PeerProcess(Process):
 
     def application_proposes(self, link: Link, number: int, data: bytes) -> None:
         """It wants one entry in the log."""
-        self._numbers += 1
-        proposal_id = self._numbers
+        self._numbers = proposal_id = self._numbers + 1
         self.proposals[proposal_id] = (link, number)
         if len(data) > self.member.world.options.config.proposal_bytes_max:
             self.proposal_ended(proposal_id, exchange.Overloaded())
@@ -387,7 +387,7 @@ class PeerProcess(Process):
     def note(self, kind: str, details: dict[str, object]) -> None:
         world = self.member.world
         if kind == "role":
-            self.member.world.watch.role_changed(self.member, details)
+            world.watch.role_changed(self.member, details)
             world.tell(self.name, f"{details['role']} term={details['term']} ({details['why']})")
             if details["role"] == "leader":
                 world.nemesis.leader_elected()

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Final
 
 from raft_actors.core.events import (
+    ChangeRequested,
     Durable,
     ElectionTimedOut,
     Event,
@@ -23,6 +24,7 @@ from raft_actors.core.events import (
     RequestReceived,
     SnapshotStored,
     StepDownRequested,
+    TransferRequested,
 )
 from tests.rig.network import describe, place
 
@@ -72,3 +74,7 @@ def _event(event: Event) -> str:
             return f"snapshot {place(snapshot.last)} is durable"
         case StepDownRequested(why=why):
             return f"is asked to step down: {why}"
+        case ChangeRequested(change_id=change_id, change=change, made_for=made_for):
+            return f"change {change_id} of configuration {made_for}: {change}"
+        case TransferRequested(transfer_id=transfer_id, to=to):
+            return f"transfer {transfer_id} to {'the best' if to is None else to.hex()}"

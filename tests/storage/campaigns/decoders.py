@@ -39,6 +39,8 @@ from raft_actors.core.messages import (
     PreVoteReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.types import DirectoryId, EntryId, Incarnation, LogIndex, MemberId, Term
 from raft_actors.errors import ConfigError, VersionDiffers
@@ -82,6 +84,9 @@ _MESSAGES: Final[tuple[Message, ...]] = (
     PreVote(term=Term(5), last_entry=_AT, campaign=7),
     PreVoteReply(term=Term(5), vote_granted=True, campaign=7),
     RequestVote(term=Term(5), last_entry=_AT),
+    RequestVote(term=Term(5), last_entry=_AT),
+    TimeoutNow(term=Term(5), last_entry=_AT),
+    TimeoutNowReply(term=Term(6), campaigns=True),
     RequestVoteReply(term=Term(5), vote_granted=False),
     _append_entries(),
     _append_entries(command(5, 10), entry(5, 11), entry(5, 12, CONFIGURATION)),
