@@ -1,6 +1,6 @@
 """What a snapshot costs those who use the store meanwhile, and whether that grows with the state.
 
-Here:   `run_pause`: snapshots of all members at once, gets at a fixed rate beside them.
+Here:   `run_pause`: a snapshot of the leader, then of all members at once; gets at a fixed rate beside them.
 Never:  tables (figures.py), the command line (bench.py).
 """
 
@@ -62,7 +62,7 @@ def missing_memory(keys: int) -> str | None:
 
 
 def run_pause(store: kv.Client, keys: int, progress: Callable[[str], None]) -> Pause:
-    """Load so many keys, then have every member take a snapshot while others read."""
+    """Load so many keys, then have members take snapshots while others read."""
     began_s = time.monotonic()
     for first in range(0, keys, BATCH):
         store.put_many({f"key/{number:09}": VALUE for number in range(first, min(first + BATCH, keys))}, timeout_s=60)
@@ -75,27 +75,49 @@ def run_pause(store: kv.Client, keys: int, progress: Callable[[str], None]) -> P
         with Gets(store, keys) as gets:
             time.sleep(BASELINE_S)
             before_ms, stalls_before_ms = gets.take_longest_gap_ms(), longest_stall_ms(watch.latest)
-            progress(f"longest gap between answers without a snapshot: {before_ms:.0f} ms; taking three")
-            saved_s = time.monotonic()
-            peers = [ray.get_actor(peer_name(store.group, MemberId(at)), namespace=NAMESPACE) for at in range(3)]
-            saving = [peer.save_snapshot.remote(SAVE_TIMEOUT_S) for peer in peers]
-            pending, stall_ms = saving, 0.0
-            while pending:
-                _, pending = ray.wait(pending, num_returns=len(pending), timeout=1.0)
-                stall_ms = max(stall_ms, longest_stall_ms(watch.latest))
-            ray.get(saving)
-            taken_s = time.monotonic() - saved_s
-            stall_ms = max(stall_ms, longest_stall_ms(kv.status(store.group)))
-            during_ms = gets.take_longest_gap_ms()
+            progress(f"longest gap between answers without a snapshot: {before_ms:.0f} ms; the leader takes one")
+            alone = _take(store, watch, gets, [watch.latest.leader or 0])
+            progress(f"taken in {alone.taken_s:.0f} s; waiting for a quiet minute, then all three take one at once")
+            watch.wait_for(lambda status: longest_stall_ms(status) < QUIET_MS, "quiet loops", 4 * KEPT_S)
+            together = _take(store, watch, gets, [0, 1, 2])
     label = f"{keys:,} keys"
     figures = [
-        Figure(name=f"{label}: three snapshots at once", value=taken_s, unit="s"),
-        Figure(name=f"{label}: longest stall of a loop before", value=stalls_before_ms, unit="ms"),
-        Figure(name=f"{label}: longest stall of a loop meanwhile", value=stall_ms, unit="ms", at_most=STALL_MS_MAX),
-        Figure(name=f"{label}: longest gap between answers before, {GETS_PER_S} gets/s", value=before_ms, unit="ms"),
-        Figure(name=f"{label}: longest gap between answers meanwhile", value=during_ms, unit="ms"),
+        Figure(name=f"{label}, before: longest stall of a loop", value=stalls_before_ms, unit="ms"),
+        Figure(name=f"{label}, before: longest gap between answers, {GETS_PER_S} gets/s", value=before_ms, unit="ms"),
+        *alone.figures(f"{label}, the leader's snapshot", at_most=STALL_MS_MAX),
+        *together.figures(f"{label}, three at once", at_most=None),
     ]
-    return Pause(keys=keys, figures=figures, stall_ms=stall_ms)
+    return Pause(keys=keys, figures=figures, stall_ms=alone.stall_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    taken_s: float
+    stall_ms: float
+    gap_ms: float
+
+    def figures(self, label: str, *, at_most: float | None) -> list[Figure]:
+        return [
+            Figure(name=f"{label}: time", value=self.taken_s, unit="s"),
+            Figure(name=f"{label}: longest stall of a loop", value=self.stall_ms, unit="ms", at_most=at_most),
+            Figure(name=f"{label}: longest gap between answers", value=self.gap_ms, unit="ms"),
+        ]
+
+
+def _take(store: kv.Client, watch: Watch, gets: Gets, members: list[int]) -> _Taken:
+    """Have these members take a snapshot, all at once, of something new."""
+    store.put("pause", time.time())
+    gets.take_longest_gap_ms()
+    began_s, stall_ms = time.monotonic(), 0.0
+    peers = [ray.get_actor(peer_name(store.group, MemberId(at)), namespace=NAMESPACE) for at in members]
+    pending = saving = [peer.save_snapshot.remote(SAVE_TIMEOUT_S) for peer in peers]
+    while pending:
+        _, pending = ray.wait(pending, num_returns=len(pending), timeout=1.0)
+        stall_ms = max(stall_ms, longest_stall_ms(watch.latest))
+    ray.get(saving)
+    taken_s = time.monotonic() - began_s
+    stall_ms = max(stall_ms, longest_stall_ms(kv.status(store.group)))
+    return _Taken(taken_s=taken_s, stall_ms=stall_ms, gap_ms=gets.take_longest_gap_ms())
 
 
 def growth(small: Pause, large: Pause) -> Figure:
