@@ -50,7 +50,7 @@ class RaftConfig:
     snapshot_log_bytes: int = 64 * MIB
     """Size of the log files that snapshots keep them near: one is taken when half as much was written since the last,
     and the log begins at the one before it. Where the state is larger, its size counts instead."""
-    snapshot_slice_bytes_max: int = 16 * MIB
+    snapshot_slice_bytes_max: int = 8 * MIB
     """Bytes of a state that travel in one call; two such slices are in memory while a snapshot is written."""
     log_bytes_max: int = 1024 * MIB
     """Size of the log files at which writes are refused with `LogFull`: no snapshot could be taken for long."""

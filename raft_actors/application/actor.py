@@ -101,6 +101,7 @@ class ApplicationActor:
         if not self._running:
             self._running = True
             self._spawn(self._expire_for_ever())
+            self._spawn(self._snapshots.meet_peer())
             self._spawn(self._attach_for_ever())
 
     async def _attach_for_ever(self) -> None:

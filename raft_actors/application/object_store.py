@@ -31,7 +31,7 @@ GET_TIMEOUT_S: Final = 5.0
 PATIENCE_S: Final = 20.0
 """How long a state may make no progress on its way to an application."""
 RETRY_S: Final = 0.2
-RESTORE_SLICE_BYTES: Final = 16 * 1024 * 1024
+RESTORE_SLICE_BYTES: Final = 8 * 1024 * 1024
 
 
 def share(data: bytes) -> list[Any] | None:

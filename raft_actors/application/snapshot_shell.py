@@ -137,6 +137,10 @@ class SnapshotShell:
             raise LookupError("the peer has no name in this Ray cluster yet")
         return await asyncio.to_thread(_restored, make_host, peer, restore)
 
+    async def meet_peer(self) -> None:
+        """Look the peer up before anybody is served: the class behind its handle takes a tenth of a second to load."""
+        await self._find_peer()
+
     async def _find_peer(self) -> Any:
         """Its handle, or None. Looked up in another thread, one at a time: that may hang while Ray's head is down."""
         if self._peer is None:

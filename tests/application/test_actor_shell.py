@@ -110,10 +110,15 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     monkeypatch.setattr(actor_module, "ATTACH_RETRY_S", (0.001, 0.002))
     monkeypatch.setattr(actor_module, "PEER_TIMEOUT_S", LONG_S)
     monkeypatch.setattr(actor_module, "EXPIRE_S", 0.001)
+    monkeypatch.setattr(actor_module.SnapshotShell, "meet_peer", nobody)
     monkeypatch.setattr(actor_module, "BEGIN_TIMES", 0)  # no thread is left behind
     monkeypatch.setattr(actor_module, "freeze_what_lasts", lambda: None)  # of all that pytest holds
     yield context
     sys.setswitchinterval(interval_s)
+
+
+async def nobody(shell: object) -> None:
+    """There is no Ray to ask."""
 
 
 def story(told: Callable[[Pair], Coroutine[Any, Any, None]], machine: MachineSource = Journal) -> None:
