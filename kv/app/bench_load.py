@@ -1,14 +1,18 @@
-"""Puts kept outstanding, without a thread for each.
+"""Load without a thread for each operation.
 
 Here:   `Outstanding`: a closed loop of so many puts. What was acknowledged is counted; what failed, by its name.
-Never:  a clock.
+        `Paced`: an open loop, operations begun at a fixed rate, whether or not the ones before have ended.
+Never:  what is measured of them.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Self
 
 import kv
 
@@ -45,3 +49,29 @@ class Outstanding:
             else:
                 self.failures[type(failure).__name__] += 1
         self._slots.release()
+
+
+class Paced:
+    """Calls `begin(number)`, with numbers from 1 up, so many times a second, in a thread, while it is entered."""
+
+    def __init__(self, begin: Callable[[int], object], per_s: int) -> None:
+        self._begin = begin
+        self._per_s = per_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="paced load", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        next_s, number = time.monotonic(), 0
+        while not self._stop.is_set():
+            number += 1
+            self._begin(number)
+            next_s += 1 / self._per_s
+            time.sleep(max(0.0, next_s - time.monotonic()))

@@ -17,6 +17,7 @@ import psutil
 import ray
 
 import kv
+from kv.app.bench_load import Paced
 from kv.app.figures import Figure
 from kv.app.members import Watch, wait_until_whole
 from raft_actors.config import MIB, RaftConfig
@@ -138,26 +139,20 @@ def longest_stall_ms(status: kv.Status) -> float:
     )
 
 
-class Gets:
+class Gets(Paced):
     """Gets at a fixed rate, whether or not the ones before are answered; the longest time without an answer."""
 
     def __init__(self, store: kv.Client, keys: int) -> None:
+        super().__init__(self._get, GETS_PER_S)
         self._store = store
         self._keys = keys
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._answered_s = time.monotonic()
         self._gap_s = 0.0
         self._failures: list[BaseException] = []
-        self._thread = threading.Thread(target=self._run, name="gets", daemon=True)
-
-    def __enter__(self) -> Gets:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        super().__exit__()
         if self._failures:
             raise self._failures[0]
 
@@ -167,14 +162,9 @@ class Gets:
             gap_s, self._gap_s = max(self._gap_s, time.monotonic() - self._answered_s), 0.0
         return gap_s * 1000
 
-    def _run(self) -> None:
-        next_s = time.monotonic()
-        number = 0
-        while not self._stop.is_set():
-            number = (number + 7919) % self._keys
-            self._store.submit_get(f"key/{number:09}", timeout_s=30).add_done_callback(self._answered)
-            next_s += 1 / GETS_PER_S
-            time.sleep(max(0.0, next_s - time.monotonic()))
+    def _get(self, number: int) -> None:
+        key = f"key/{number * 7919 % self._keys:09}"  # all over the keys
+        self._store.submit_get(key, timeout_s=30).add_done_callback(self._answered)
 
     def _answered(self, get: Future[object]) -> None:
         failure = get.exception()

@@ -26,7 +26,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import kv
-from kv.app.bench_load import Outstanding
+from kv.app.bench_load import Outstanding, Paced
 from kv.app.figures import Figure
 from kv.app.members import NotInTime, Watch, wait_until_whole
 from kv.app.surroundings import fresh_directory, fresh_store
@@ -187,33 +187,19 @@ def _fetched(store: kv.Client, laggard: int, timeout_s: float) -> dict[str, Any]
     raise NotInTime(f"no snapshot was fetched within {timeout_s:.0f} s; give the machine more time")
 
 
-class Puts:
+class Puts(Paced):
     """Puts at a fixed rate; how long the slowest took."""
 
     def __init__(self, store: kv.Client) -> None:
+        super().__init__(self._put, PUTS_PER_S)
         self._store = store
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self.ok = self.failed = 0
         self.slowest_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="puts", daemon=True)
 
-    def __enter__(self) -> Puts:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        next_s, number = time.monotonic(), 0
-        while not self._stop.is_set():
-            number += 1
-            put = self._store.submit_put(f"beside/{number % 1000}", number, timeout_s=30)
-            put.add_done_callback(partial(self._ended, time.monotonic()))
-            next_s += 1 / PUTS_PER_S
-            time.sleep(max(0.0, next_s - time.monotonic()))
+    def _put(self, number: int) -> None:
+        put = self._store.submit_put(f"beside/{number % 1000}", number, timeout_s=30)
+        put.add_done_callback(partial(self._ended, time.monotonic()))
 
     def _ended(self, at_s: float, put: Future[int]) -> None:
         with self._lock:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import queue
 
 import pytest
 
 import kv
 from kv.app.bench_failover import key_of, lost_puts
+from kv.app.bench_load import Paced
 from kv.app.bench_snapshot import Pause, growth
 from kv.app.bench_soak import CONFIG, Soak, elections, log_bytes, slope_mb_per_hour
 from kv.app.figures import Figure, first_after, markdown_row, median_ratio, table
@@ -148,3 +150,10 @@ class TestSnapshots:
         samples = [(second, 50e6 + second * 1000 + noise) for second, noise in ((0, 5), (10, -5), (20, -5), (30, 5))]
         assert slope_mb_per_hour(samples) == pytest.approx(3.6, rel=0.01)
         assert slope_mb_per_hour(samples[:1]) == 0.0
+
+
+def test_a_paced_load_begins_one_after_the_other_whatever_becomes_of_them() -> None:
+    begun: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with Paced(begun.put, per_s=1000) as load:
+        assert [begun.get(timeout=10) for _ in range(3)] == [1, 2, 3]
+    assert not load._thread.is_alive()
