@@ -91,5 +91,5 @@ class Configurations:
         return before is not None and before.is_voter(directory_id) and self.in_force_index > commit_index
 
     def others(self, member_id: MemberId) -> tuple[Member, ...]:
-        """The members in force other than this one."""
-        return tuple(member for member in self.in_force.members if member.member_id != member_id)
+        """The members in force other than this one, as far as there is somebody to talk to."""
+        return tuple(member for member in self.in_force.served() if member.member_id != member_id)

@@ -266,6 +266,8 @@ class ChangeRefusal(Enum):
     """Too far behind to be a voter, or not heard of lately (D8)."""
     LAST_VOTER = "last_voter"
     """It would leave nobody to count (D12)."""
+    WOULD_STALL = "would_stall"
+    """Of the voters that it would leave too few answer: nothing would be committed any more, this change included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

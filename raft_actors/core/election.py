@@ -254,7 +254,7 @@ def note_incarnation(state: State, incarnation: Incarnation, out: list[Effect]) 
         return False
     if start_count == known:
         return True
-    if any(member.directory_id == directory_id for member in state.configurations.in_force.members):
+    if state.configurations.in_force.find_directory(directory_id) is not None:
         # only listed ones, so that strangers cannot grow the table
         state.start_counts[directory_id] = start_count
         if known and state.leading is not None and directory_id in state.leading.progress:

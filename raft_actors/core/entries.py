@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
+from raft_actors.core.types import VACANT, DirectoryId, EntryId, LogIndex, MemberId, Term
 
 ENTRY_OVERHEAD_BYTES: Final = 64
 """What one entry costs beside its payload, on the wire and on the disk, rounded up; only used to cap and to count."""
@@ -36,11 +36,19 @@ class Noop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One line of a configuration: a place, the directory that serves it, and whether it counts."""
+    """One line of a configuration: a place, the directory that serves it, and whether it counts.
+
+    A place may be vacant: it belongs to the group and waits for a directory, and nobody is asked or counted there.
+    """
 
     member_id: MemberId
     directory_id: DirectoryId
     voter: bool
+
+    @property
+    def vacant(self) -> bool:
+        """Whether no directory serves it."""
+        return self.directory_id == VACANT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +61,13 @@ class Configuration:
 
     def __post_init__(self) -> None:
         ids = [member.member_id for member in self.members]
-        directories = {member.directory_id for member in self.members}
+        served = [member.directory_id for member in self.members if not member.vacant]
         if ids != sorted(set(ids)):
             raise ValueError(f"members must be sorted by id, each once, got {ids}")
-        if len(directories) != len(self.members):
+        if len(set(served)) != len(served):
             raise ValueError("two members of a configuration name the same data directory")
+        if any(member.vacant and member.voter for member in self.members):
+            raise ValueError("a vacant place cannot be a voter")
         voters = tuple(member for member in self.members if member.voter)
         object.__setattr__(self, "_voters", voters)  # asked for with every message, so it is kept
         object.__setattr__(self, "_voting", frozenset(member.directory_id for member in voters))
@@ -76,7 +86,11 @@ class Configuration:
 
     def find_directory(self, directory_id: DirectoryId) -> Member | None:
         """The line of this directory, or None when it is not listed."""
-        return next((member for member in self.members if member.directory_id == directory_id), None)
+        return next((member for member in self.served() if member.directory_id == directory_id), None)
+
+    def served(self) -> tuple[Member, ...]:
+        """The members that have a directory."""
+        return tuple(member for member in self.members if not member.vacant)
 
 
 Payload: TypeAlias = Command | Noop | Configuration

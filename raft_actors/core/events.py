@@ -124,7 +124,10 @@ class SnapshotStored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddMember:
-    """This directory shall serve this place, as a non-voter: it is fed, and counts nowhere."""
+    """This place shall belong to the group, served by this directory as a non-voter: it is fed, and counts nowhere.
+
+    The place is new, or vacant. A new one may be added vacant.
+    """
 
     member: Member
 
@@ -145,9 +148,18 @@ class RemoveMember:
     """This directory shall not belong to the group any more, voter or not, the leader's own included."""
 
     directory_id: DirectoryId
+    keep_place: bool = False
+    """Its place stays, vacant, for another directory."""
 
 
-Change: TypeAlias = AddMember | Promote | RemoveMember
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovePlace:
+    """This vacant place shall not belong to the group any more."""
+
+    member_id: MemberId
+
+
+Change: TypeAlias = AddMember | Promote | RemoveMember | RemovePlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,7 @@ def _check_log(state: State, entries_max: int | None) -> None:
 def _check_leading(state: State, leading: Leading) -> None:
     last = state.log.last.index
     in_force = state.configurations.in_force
-    fed = {member.directory_id for member in in_force.members if member.member_id != state.member_id}
+    fed = {member.directory_id for member in in_force.served() if member.member_id != state.member_id}
     assert set(leading.progress) == fed, "progress is kept for other members than those of the configuration in force"
     _check_membership(state, leading)
     uncommitted = sum(

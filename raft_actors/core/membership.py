@@ -39,10 +39,16 @@ what came after. A change of a change that was truncated is refused by the same 
 index: then its directories decide, since a change names directories, never places alone.
 
 A member that comes back with another disk is another voter: the old directory is removed first, by the smaller group,
-and then the new one is added. Both at once would be two voters of difference.
+and then the new one is added. Both at once would be two voters of difference. In between the place is vacant: a line
+without a directory, which is no voter and nobody's address. It changes no majority; it says in the log that somebody
+has to come there, whoever it was that wanted it and whatever became of him since (docs/adr/0013).
 
 Progress (D9). The leader keeps progress for exactly the members of the configuration in force, by directory. A removed
 one is forgotten at the append, a new one starts from nothing at the append, whatever its place held before.
+
+Removal (D11's other half). A change is committed by the voters that it leaves. If too few of those answer, a removal
+would be in force and never be committed: the group would stand still, though the one before could have gone on. So the
+leader removes a voter only while a majority of the others, itself included if it stays, has answered lately.
 
 Promotion (D8). A voter that lacks half the log stops the group the moment another one is lost: the majority then needs
 it, and it cannot follow. So the leader promotes a member only if it confirmed that it is within `promotion_lag_max`
@@ -63,11 +69,12 @@ from typing import assert_never
 
 from raft_actors.core.effects import ChangeRefusal, ChangeRefused, ChangeStarted, Effect
 from raft_actors.core.entries import Configuration, Member, Noop
-from raft_actors.core.events import AddMember, Change, ChangeRequested, Promote, RemoveMember
+from raft_actors.core.events import AddMember, Change, ChangeRequested, Promote, RemoveMember, RemovePlace
+from raft_actors.core.quorum import majority
 from raft_actors.core.replication import append_as_leader, broadcast, feed, new_progress
-from raft_actors.core.state import Leading, State
+from raft_actors.core.state import Leading, Progress, State
 from raft_actors.core.terms import become_follower
-from raft_actors.core.types import DirectoryId, LogIndex
+from raft_actors.core.types import VACANT, DirectoryId, LogIndex, MemberId
 
 # -- what a change makes of a configuration --------------------------------------------------------------------------
 
@@ -79,19 +86,23 @@ def after_change(configuration: Configuration, change: Change) -> Configuration 
             return _added(configuration, member)
         case Promote(directory_id=directory_id):
             return _promoted(configuration, directory_id)
-        case RemoveMember(directory_id=directory_id):
-            return _removed(configuration, directory_id)
+        case RemoveMember(directory_id=directory_id, keep_place=keep_place):
+            return _removed(configuration, directory_id, keep_place=keep_place)
+        case RemovePlace(member_id=member_id):
+            return _place_removed(configuration, member_id)
         case _:
             assert_never(change)
 
 
 def _added(configuration: Configuration, member: Member) -> Configuration | ChangeRefusal:
     """A place is taken by one directory at a time: the one that served it has to be removed first (DESIGN 4)."""
-    for known in configuration.members:
-        if known.directory_id == member.directory_id or known.member_id == member.member_id:
-            return ChangeRefusal.ALREADY_MEMBER
-    members = sorted((*configuration.members, member), key=lambda each: each.member_id)
-    return Configuration(members=tuple(members))
+    place = configuration.find(member.member_id)
+    if configuration.find_directory(member.directory_id) is not None:
+        return ChangeRefusal.ALREADY_MEMBER
+    if place is not None and (not place.vacant or member.vacant):
+        return ChangeRefusal.ALREADY_MEMBER
+    others = [each for each in configuration.members if each != place]
+    return Configuration(members=tuple(sorted((*others, member), key=lambda each: each.member_id)))
 
 
 def _promoted(configuration: Configuration, directory_id: DirectoryId) -> Configuration | ChangeRefusal:
@@ -104,14 +115,27 @@ def _promoted(configuration: Configuration, directory_id: DirectoryId) -> Config
     return Configuration(members=tuple(voter if each == line else each for each in configuration.members))
 
 
-def _removed(configuration: Configuration, directory_id: DirectoryId) -> Configuration | ChangeRefusal:
+def _removed(
+    configuration: Configuration, directory_id: DirectoryId, *, keep_place: bool
+) -> Configuration | ChangeRefusal:
     """The last voter stays: without one, nothing would ever be committed again (reliability D12)."""
     line = configuration.find_directory(directory_id)
     if line is None:
         return ChangeRefusal.NOT_MEMBER
     if configuration.voters() == (line,):
         return ChangeRefusal.LAST_VOTER
-    return Configuration(members=tuple(each for each in configuration.members if each != line))
+    vacant = (Member(member_id=line.member_id, directory_id=VACANT, voter=False),) if keep_place else ()
+    others = tuple(each for each in configuration.members if each != line)
+    return Configuration(members=tuple(sorted((*others, *vacant), key=lambda each: each.member_id)))
+
+
+def _place_removed(configuration: Configuration, member_id: MemberId) -> Configuration | ChangeRefusal:
+    place = configuration.find(member_id)
+    if place is None:
+        return ChangeRefusal.NOT_MEMBER
+    if not place.vacant:  # made for a place that was: whoever wants it gone removes the directory
+        return ChangeRefusal.ALREADY_MEMBER
+    return Configuration(members=tuple(each for each in configuration.members if each != place))
 
 
 # -- the leader appends one ------------------------------------------------------------------------------------------
@@ -148,9 +172,15 @@ def _judge(state: State, leading: Leading, request: ChangeRequested) -> Configur
     if state.log.term_at(state.commit_index) != state.current_term:  # rule 3; reliability D1
         return ChangeRefusal.TERM_NOT_COMMITTED
     following = after_change(state.configurations.in_force, request.change)
-    if isinstance(following, Configuration) and isinstance(request.change, Promote):
-        return _unless_it_lags(state, leading, request.change.directory_id, following, request.now_ms)
-    return following
+    if isinstance(following, ChangeRefusal):
+        return following
+    match request.change:
+        case Promote(directory_id=directory_id):
+            return _unless_it_lags(state, leading, directory_id, following, request.now_ms)
+        case RemoveMember():
+            return _unless_it_stalls(state, leading, following, request.now_ms)
+        case _:
+            return following
 
 
 def _unless_it_lags(
@@ -159,8 +189,24 @@ def _unless_it_lags(
     """Reliability D8. While it is probed, nothing is confirmed: it may have answered nothing yet, or restarted."""
     progress = leading.progress[directory_id]  # a leader whose configuration is committed is a voter: another member
     near = progress.match_index + state.settings.promotion_lag_max >= state.commit_index
-    lately = now_ms - progress.last_answer_ms < state.settings.election_timeout_ms_min
-    return following if near and lately and not progress.probing else ChangeRefusal.LAGS
+    ready = near and _answered_lately(state, progress, now_ms) and not progress.probing
+    return following if ready else ChangeRefusal.LAGS
+
+
+def _unless_it_stalls(
+    state: State, leading: Leading, following: Configuration, now_ms: int
+) -> Configuration | ChangeRefusal:
+    """The voters that are left have to commit it (D11)."""
+    there = sum(
+        voter.directory_id == state.directory_id
+        or _answered_lately(state, leading.progress[voter.directory_id], now_ms)
+        for voter in following.voters()
+    )
+    return following if there >= majority(len(following.voters())) else ChangeRefusal.WOULD_STALL
+
+
+def _answered_lately(state: State, progress: Progress, now_ms: int) -> bool:
+    return now_ms - progress.last_answer_ms < state.settings.election_timeout_ms_min
 
 
 def _write_own_term(state: State, leading: Leading, now_ms: int, out: list[Effect]) -> None:

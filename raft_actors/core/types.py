@@ -33,6 +33,9 @@ RequestId = NewType("RequestId", int)
 
 DIRECTORY_ID_BYTES: Final = 16
 
+VACANT: Final = DirectoryId(bytes(DIRECTORY_ID_BYTES))
+"""Stands in a configuration at a place that waits for a directory. None is ever drawn as this (docs/adr/0013)."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class EntryId:

@@ -15,6 +15,10 @@ DATA_DIR_DEFAULT: Final = "~/.raft_actors"
 """Unless $RAFT_ACTORS_HOME names another, on the member's node."""
 
 
+ASIDE_SUFFIX: Final = ".aside"
+"""Of the directory that a member had before; nobody opens it any more."""
+
+
 def member_path(data_dir: str | None, group: str, member_id: MemberId) -> str:
     """The member's directory; `~` and `$VARIABLES` mean those of the process that calls this, on the node."""
     root = data_dir if data_dir is not None else os.environ.get("RAFT_ACTORS_HOME", DATA_DIR_DEFAULT)

@@ -51,7 +51,7 @@ M = TypeVar("M")
 
 def directory(member: int, *, wiped: int = 0) -> DirectoryId:
     """The directory of a member; after `wiped` losses of its disk, another one."""
-    return DirectoryId(bytes([member, wiped]) + bytes(14))
+    return DirectoryId(bytes([member, wiped]) + b"directory".ljust(14, b"."))
 
 
 def incarnation(member: int, start: int = 1, *, wiped: int = 0) -> Incarnation:

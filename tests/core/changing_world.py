@@ -19,11 +19,19 @@ from raft_actors.core.effects import (
 )
 from raft_actors.core.entries import Configuration, Entry, SnapshotMeta
 from raft_actors.core.entries import Member as Line
-from raft_actors.core.events import AddMember, Change, ChangeRequested, Promote, RemoveMember, TransferRequested
+from raft_actors.core.events import (
+    AddMember,
+    Change,
+    ChangeRequested,
+    Promote,
+    RemoveMember,
+    RemovePlace,
+    TransferRequested,
+)
 from raft_actors.core.membership import after_change
 from raft_actors.core.messages import TimeoutNow
 from raft_actors.core.quorum import majority
-from raft_actors.core.types import GENESIS_ID, DirectoryId
+from raft_actors.core.types import GENESIS_ID, VACANT, DirectoryId
 from raft_actors.storage.image import LogImage
 from tests.core.random_world import World
 from tests.core.world_parts import Member, newest_configuration
@@ -114,13 +122,15 @@ class ChangingWorld(World):
         self.numbers += 1
         number = self.numbers
         event = ChangeRequested(now_ms=self.now_ms, change_id=number, made_for=made_for, change=change)
-        removes_itself = change == RemoveMember(directory_id=member.state.directory_id)
+        mine = member.state.directory_id
+        removes_itself = isinstance(change, RemoveMember) and change.directory_id == mine
         found = member.state.configurations.in_force_index
         self.do(member, event)
         answer = self.answered[number]
         if isinstance(answer, ChangeStarted):
             assert made_for == found, f"made for configuration {made_for}, {found} was in force (contracts 12)"
             self.counts["removal of the leader itself" if removes_itself else type(change).__name__] += 1
+            self.counts["place kept"] += isinstance(change, RemoveMember) and change.keep_place
             assert answer.index == member.state.configurations.in_force_index, "in force from its append on"
             if isinstance(change, Promote):
                 self.check_promoted(member, change.directory_id)
@@ -131,8 +141,14 @@ class ChangingWorld(World):
 
     def changes(self, configuration: Configuration) -> list[Change]:
         """What an administrator may want: nothing that leaves too few disks. Some of it is refused."""
-        wanted: list[Change] = [RemoveMember(directory_id=line.directory_id) for line in configuration.members]
+        wanted: list[Change] = [
+            RemoveMember(directory_id=line.directory_id, keep_place=keep)
+            for line in configuration.served()
+            for keep in (False, True)
+        ]
         for member in self.members:
+            wanted += [AddMember(member=Line(member_id=member.id, directory_id=VACANT, voter=False))]
+            wanted += [RemovePlace(member_id=member.id)]
             mine = member.state.directory_id
             wanted += [AddMember(member=Line(member_id=member.id, directory_id=mine, voter=False))]
             wanted += [Promote(directory_id=mine)] * 3

@@ -16,11 +16,12 @@ from raft_actors.core.events import (
     ChangeRequested,
     Promote,
     RemoveMember,
+    RemovePlace,
     ReplyReceived,
     RequestReceived,
     TransferRequested,
 )
-from raft_actors.core.types import DirectoryId, LogIndex, Role
+from raft_actors.core.types import VACANT, DirectoryId, LogIndex, Role
 from tests.core.builders import SETTINGS, Peer, directory, only, restored, some
 
 
@@ -32,8 +33,16 @@ def promote(member: int) -> Promote:
     return Promote(directory_id=directory(member))
 
 
-def remove(member: int) -> RemoveMember:
-    return RemoveMember(directory_id=directory(member))
+def add_vacant(member: int) -> AddMember:
+    return AddMember(member=Member(member_id=member, directory_id=VACANT, voter=False))
+
+
+def remove(member: int, *, keep_place: bool = False) -> RemoveMember:
+    return RemoveMember(directory_id=directory(member), keep_place=keep_place)
+
+
+def remove_place(member: int) -> RemovePlace:
+    return RemovePlace(member_id=member)
 
 
 def change(peer: Peer, wanted: Change, *, made_for: int | None = None) -> list[Effect]:

@@ -13,9 +13,9 @@ from raft_actors.core.entries import Configuration, Member
 from raft_actors.core.events import AddMember, Change, Promote, RemoveMember
 from raft_actors.core.membership import after_change
 from raft_actors.core.quorum import majority
-from raft_actors.core.types import DirectoryId
+from raft_actors.core.types import VACANT, DirectoryId
 from tests.core.builders import configuration, directory
-from tests.core.several import add, promote, remove
+from tests.core.several import add, add_vacant, promote, remove, remove_place
 
 
 class TestTheAlgebra:
@@ -41,6 +41,47 @@ class TestTheAlgebra:
     )
     def test_what_follows(self, wanted: Change, expected: object) -> None:
         assert after_change(self.THREE, wanted) == expected
+
+    VACANT_1 = Configuration(
+        members=(*configuration((0,)).members, add_vacant(1).member, *configuration((2,), (3,)).members)
+    )
+
+    @pytest.mark.parametrize(
+        ("before", "wanted", "expected"),
+        [
+            (THREE, remove(1, keep_place=True), VACANT_1),
+            (
+                VACANT_1,
+                add(1, wiped=1),
+                Configuration(
+                    members=(*configuration((0,)).members, add(1, wiped=1).member, *configuration((2,), (3,)).members)
+                ),
+            ),
+            (VACANT_1, add_vacant(1), ChangeRefusal.ALREADY_MEMBER),
+            (VACANT_1, remove_place(1), configuration((0, 2), (3,))),
+            (VACANT_1, remove_place(3), ChangeRefusal.ALREADY_MEMBER),  # served meanwhile: its directory is named
+            (VACANT_1, remove_place(5), ChangeRefusal.NOT_MEMBER),
+            (VACANT_1, Promote(directory_id=VACANT), ChangeRefusal.NOT_MEMBER),
+            (VACANT_1, RemoveMember(directory_id=VACANT), ChangeRefusal.NOT_MEMBER),
+            (
+                configuration((0,)),
+                add_vacant(1),
+                Configuration(members=(*configuration((0,)).members, add_vacant(1).member)),
+            ),
+            (THREE, add_vacant(1), ChangeRefusal.ALREADY_MEMBER),
+        ],
+    )
+    def test_a_place_may_be_vacant(self, before: Configuration, wanted: Change, expected: object) -> None:
+        """What is missing stands in the log, so that anybody may go on where somebody stopped (ADR 13)."""
+        assert after_change(before, wanted) == expected
+
+    def test_a_vacant_place_is_no_voter_and_several_may_be_vacant(self) -> None:
+        with pytest.raises(ValueError, match="vacant"):
+            Configuration(members=(Member(member_id=1, directory_id=VACANT, voter=True),))
+        two = after_change(self.VACANT_1, add_vacant(5))
+        assert isinstance(two, Configuration)
+        assert [line.member_id for line in two.members if line.vacant] == [1, 5]
+        assert two.find_directory(VACANT) is None
 
     def test_the_lines_stay_sorted_by_member(self) -> None:
         assert after_change(configuration((0, 2)), add(1)) == configuration((0, 2), (1,))
@@ -72,8 +113,10 @@ def changes(members: Configuration, strangers: range) -> Iterator[Change]:
     for line in members.members:
         yield Promote(directory_id=line.directory_id)
         yield RemoveMember(directory_id=line.directory_id)
+        yield RemoveMember(directory_id=line.directory_id, keep_place=True)
     for member in strangers:
         yield add(member)
+        yield add_vacant(member)
         yield promote(member)
         yield remove(member)
 

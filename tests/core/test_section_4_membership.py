@@ -225,6 +225,23 @@ class TestRefusals:
     def test_of_the_last_voter(self) -> None:
         assert refused(change(ready(1, (3,)), remove(0))).reason is ChangeRefusal.LAST_VOTER
 
+    def test_of_a_removal_that_too_few_are_left_to_commit(self) -> None:
+        """Reliability D11: with 2 silent, 1 is needed; 2 itself may go."""
+        for wanted in (remove(1), remove(1, keep_place=True)):
+            peer = ready()
+            peer.wait(SETTINGS.election_timeout_ms_min).beat()
+            peer.accepted(1)
+            assert refused(change(peer, wanted)).reason is ChangeRefusal.WOULD_STALL
+            started(change(peer, remove(2)))
+
+    def test_of_the_own_removal_unless_the_others_are_a_majority_without_us(self) -> None:
+        peer = ready(4)
+        peer.wait(SETTINGS.election_timeout_ms_min).beat()
+        peer.accepted(1)
+        assert refused(change(peer, remove(0))).reason is ChangeRefusal.WOULD_STALL
+        peer.accepted(2)
+        started(change(peer, remove(0)))
+
     def test_of_who_does_not_lead_with_a_hint(self) -> None:
         answer = refused(change(follower(leader=2), add(5)))
         assert (answer.change_id, answer.reason, answer.leader) == (7, ChangeRefusal.NOT_LEADER, 2)

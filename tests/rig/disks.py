@@ -39,7 +39,7 @@ class Disks(Protocol):
 
 def directory_id(member_id: int, wipes: int = 0) -> DirectoryId:
     """The id that `MemoryDisks` draws: readable in a failure."""
-    return DirectoryId(bytes([member_id, wipes]).ljust(DIRECTORY_ID_BYTES, b"\0"))
+    return DirectoryId(bytes([member_id, wipes]).ljust(DIRECTORY_ID_BYTES, b"d"))
 
 
 class MemoryDisks:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from raft_actors.core.types import MemberId
+from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.errors import DirectoryLocked
-from raft_actors.storage.visit import delete_directory, peek_identity
+from raft_actors.storage.visit import delete_aside, delete_directory, peek_identity, set_aside
 from raft_actors.storage.wal import FileStorage
 from tests.storage.logs import GROUP, MEMBER, append, command
 
@@ -60,3 +60,62 @@ class TestPeeking:
         assert peek_identity(str(place), group=GROUP, member_id=MEMBER) == storage.recovered.incarnation.directory_id
         assert peek_identity(str(place), group="other", member_id=MEMBER) is None
         storage.close()
+
+
+class TestSettingAside:
+    """ADR 13: what lies in a vacant place gets another name, and only if it is what was seen there."""
+
+    def test_makes_room_for_an_empty_one_and_keeps_what_was_there(self, place: Path) -> None:
+        storage = open_at(place)
+        storage.write([append(command(1, 1))])
+        storage.close()
+        before = storage.recovered.incarnation.directory_id
+        aside = set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=before)
+        assert aside is not None
+        again = open_at(place)
+        assert again.recovered.incarnation.directory_id != before
+        assert again.recovered.entries == ()
+        again.close()
+        old = open_at(Path(aside))
+        assert old.recovered.entries == (command(1, 1),)
+        old.close()
+
+    def test_is_of_the_directory_that_was_named_alone(self, place: Path) -> None:
+        open_at(place).close()
+        before = peek_identity(str(place), group=GROUP, member_id=MEMBER)
+        for other in (DirectoryId(b"another director"), None):
+            assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=other) is None
+        assert peek_identity(str(place), group=GROUP, member_id=MEMBER) == before
+
+    def test_one_that_does_not_say_whose_it_is(self, place: Path) -> None:
+        open_at(place).close()
+        (place / "IDENTITY").write_bytes(b"rot")
+        assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=None) is not None
+        assert not place.exists()
+        assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=None) is None
+
+    def test_a_zombie_goes_on_beside_its_successor_and_does_it_no_harm(self, place: Path) -> None:
+        """Its lock is not in the way, and what it writes lies aside."""
+        zombie = open_at(place)
+        mine = zombie.recovered.incarnation.directory_id
+        assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=mine) is not None
+        successor = open_at(place)
+        zombie.write([append(command(1, 1))])
+        zombie.mark_synced()
+        successor.write([append(command(2, 1))])
+        zombie.close()
+        successor.close()
+        again = open_at(place)
+        assert again.recovered.entries == (command(2, 1),)
+        again.close()
+
+    def test_there_is_one_at_most(self, place: Path) -> None:
+        for _ in range(3):
+            storage = open_at(place)
+            storage.close()
+            mine = storage.recovered.incarnation.directory_id
+            assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=mine) is not None
+        assert [path.name for path in place.parent.iterdir()] == [place.name + ".aside"]
+        delete_aside(str(place))
+        delete_aside(str(place))
+        assert list(place.parent.iterdir()) == []
