@@ -1,7 +1,7 @@
 """Looking at a data directory from outside its peer, setting one aside, and deleting one.
 
-Here:   whose directory it is, without its lock; deletion, only while holding the lock; another name for a directory that
-        counts no more.
+Here:   whose directory it is, without its lock; deletion, only while holding the lock; another name for a directory
+        that counts no more.
 Never:  reading a log that a peer may be writing.
 """
 
@@ -64,10 +64,10 @@ def delete_directory(path: str, *, group: str, member_id: MemberId, allow_unsafe
 def set_aside(path: str, *, group: str, member_id: MemberId, directory_id: DirectoryId | None) -> str | None:
     """Give the directory at `path` another name, so that an empty one can take its place; where it is now.
 
-    Only if it is the one with this id (None: one that does not say whose it is, if there is any); else None, and nothing
-    is done. The lock is not asked for: a process that holds it is one that counts no more, it may hang for ever, and it
-    goes on with the files that it has, under whatever name (contracts, "zombie on unlinked files"). What was set aside
-    before is deleted: there is one at most. Raises OSError.
+    Only if it is the one with this id (None: one that does not say whose it is, if there is any); else None, and
+    nothing is done. The lock is not asked for: a process that holds it is one that counts no more, it may hang for
+    ever, and it goes on with the files that it has, under whatever name (contracts, "zombie on unlinked files"). What
+    was set aside before is deleted: there is one at most. Raises OSError.
     """
     if not os.path.isdir(path) or peek_identity(path, group=group, member_id=member_id) != directory_id:
         return None
