@@ -55,6 +55,7 @@ class FrameKind(IntEnum):
     TIMEOUT_NOW_REPLY = 10
     HELLO = 16
     GENESIS = 17
+    JOIN = 18
 
 
 _ENTRY: Final = Struct("<BBqQQI")  # version, payload kind, stamp, term, index, payload length

@@ -1,6 +1,6 @@
-"""What travels between peers, as bytes and back: messages in their envelopes, and hellos.
+"""What travels between peers, as bytes and back: messages in their envelopes, hellos and invitations.
 
-Here:   the one binary form of core/messages.py, and `Hello`, which a peer says outside of Raft.
+Here:   the one binary form of core/messages.py, and `Hello` and `Join`, which peers say outside of Raft.
 Never:  entries and the head of a frame (codec.py, whose rules for what is decoded hold here too), what a message means
         (core), where bytes go (peer/transport.py).
 """
@@ -21,13 +21,15 @@ from raft_actors.codec import (
     FrameKind,
     boolean_of,
     decode_configuration,
+    decode_genesis,
     encode_configuration,
     encode_entry,
+    encode_genesis,
     read_entry,
     read_head,
     require_end,
 )
-from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -46,6 +48,7 @@ from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, EntryId, Inc
 
 _ENVELOPE: Final = Struct("<2sBB16sI16sQI")  # head, cluster id, sender, directory id, start count, addressee
 _HELLO_FORM: Final = Struct("<2sBB16sI16sQ")  # head, cluster id, sender, directory id, start count
+_JOIN_FORM: Final = Struct("<2sBB16s")  # head, directory id; a genesis follows
 _PRE_VOTE_FORM: Final = Struct("<QQQQ")  # term, last term, last index, campaign
 _PRE_VOTE_REPLY_FORM: Final = Struct("<QBQ")  # term, granted, campaign
 _REQUEST_VOTE_FORM: Final = Struct("<QQQ")  # term, last term, last index
@@ -66,6 +69,15 @@ class Hello:
     cluster_id: bytes
     sender: MemberId
     incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """What a leader hands to a member that has no log yet (contracts 10 a); it needs no answer."""
+
+    directory_id: DirectoryId
+    """Whom it is for: another directory in that place does not take it."""
+    genesis: Genesis
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -122,6 +134,23 @@ def decode_hello(data: bytes) -> Hello:
     _, _, _, cluster_id, sender, directory_id, start_count = _unpack_last(_HELLO_FORM, data, 0)
     incarnation = Incarnation(directory_id=DirectoryId(directory_id), start_count=start_count)
     return Hello(cluster_id=cluster_id, sender=MemberId(sender), incarnation=incarnation)
+
+
+def encode_join(join: Join) -> bytes:
+    """A leader's invitation."""
+    assert len(join.directory_id) == DIRECTORY_ID_BYTES, f"directory id of {len(join.directory_id)} bytes"
+    return _JOIN_FORM.pack(MAGIC, CODEC_VERSION, FrameKind.JOIN, join.directory_id) + encode_genesis(join.genesis)
+
+
+def decode_join(data: bytes) -> Join:
+    """The reverse of `encode_join`. Raises `CodecError`."""
+    kind = read_head(data)
+    if kind != FrameKind.JOIN:
+        raise CodecError(f"kind {kind} is not a join")
+    if len(data) < _JOIN_FORM.size:
+        raise CodecError(f"join cut off: {len(data)} bytes")
+    _, _, _, directory_id = _JOIN_FORM.unpack_from(data)
+    return Join(directory_id=DirectoryId(directory_id), genesis=decode_genesis(data[_JOIN_FORM.size :]))
 
 
 def _encode_message(message: Message) -> tuple[FrameKind, bytes]:

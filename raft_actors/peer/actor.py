@@ -21,13 +21,17 @@ from raft_actors.application.frames import RawFrame, encode_batch
 from raft_actors.application.object_store import GET_TIMEOUT_S, Bytes, share, shared
 from raft_actors.application.pipe import door_address
 from raft_actors.application.slices import INLINE_BYTES_MAX, SLICE, SLICE_REQUEST
-from raft_actors.core.types import MemberId
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, TransferEnded
+from raft_actors.core.events import AddMember, Promote, RemoveMember, RemovePlace
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId
 from raft_actors.errors import OperationError
 from raft_actors.names import NAMESPACE
+from raft_actors.peer.administration import Administration
 from raft_actors.peer.beside import Beside
 from raft_actors.peer.door import ApplicationDoor
 from raft_actors.peer.engine import PENDING_CALLS_MAX
 from raft_actors.peer.links import Transport
+from raft_actors.peer.membership import Membership
 from raft_actors.peer.peer import Peer
 from raft_actors.peer.snapshots import NotSaved, Saved
 from raft_actors.peer.surroundings import PeerOptions
@@ -59,6 +63,7 @@ class RayPeer:
         self._member = options.member_id
         self._peer = Peer(options, _Node(options, place))
         self._beside = Beside(self._peer)
+        self._administration = Administration(self._peer)
         session = ray.get_runtime_context().get_session_name()
         self._door = ApplicationDoor(door_address(session, options.group, options.member_id), self._beside)
 
@@ -186,6 +191,30 @@ class RayPeer:
     def bootstrap(self, genesis: bytes) -> str | None:
         """Take the group's genesis record, once; None when it is ours. Otherwise why not."""
         return self._peer.bootstrap(genesis)
+
+    @ray.method(concurrency_group="admin")
+    def join(self, data: bytes) -> None:
+        """A leader hands over the group's record, for a directory that is empty."""
+        self._peer.join(data)
+
+    # -- membership ---------------------------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="admin")
+    def membership(self) -> Membership | exchange.NotLeader | None:
+        """Who belongs to the group, as its confirmed leader knows it; None: no majority confirmed in time."""
+        return self._administration.membership()
+
+    @ray.method(concurrency_group="admin")
+    def change_membership(
+        self, made_for: int, change: AddMember | Promote | RemoveMember | RemovePlace
+    ) -> ChangeStarted | ChangeRefused | None:
+        """Append another configuration, for the one in force at `made_for`. None: it may be in the log."""
+        return self._administration.change(LogIndex(made_for), change)
+
+    @ray.method(concurrency_group="save")
+    def transfer_leadership(self, to: bytes | None, timeout_s: float) -> TransferEnded | None:
+        """Hand leadership to the voter with this directory, or to the best. None: it goes on."""
+        return self._administration.transfer(None if to is None else DirectoryId(to), int(timeout_s * 1000))
 
     @ray.method(concurrency_group="admin")
     def kill(self, timeout_s: float = 10.0) -> None:

@@ -18,8 +18,6 @@ from raft_actors.application.exchange import ApplyAnswer, Attach, Attached, Clus
 from raft_actors.config import RaftConfig
 from raft_actors.core import State, step
 from raft_actors.core.effects import (
-    ChangeRefused,
-    ChangeStarted,
     CommitAdvanced,
     Compact,
     ConfigurationChanged,
@@ -27,11 +25,6 @@ from raft_actors.core.effects import (
     Effect,
     FetchSnapshot,
     Persist,
-    ProposalRefusal,
-    ProposalRefused,
-    ProposalStarted,
-    ReadConfirmed,
-    ReadRefused,
     Refuse,
     RestartElectionTimer,
     RoleChanged,
@@ -39,10 +32,11 @@ from raft_actors.core.effects import (
     SendRequest,
     StateReplaced,
     StopElectionTimer,
-    TransferEnded,
 )
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import (
+    Change,
+    ChangeRequested,
     Durable,
     ElectionTimedOut,
     Event,
@@ -53,18 +47,22 @@ from raft_actors.core.events import (
     RequestFailed,
     SnapshotStored,
     StepDownRequested,
+    TransferRequested,
 )
 from raft_actors.core.invariants import check_state
 from raft_actors.core.messages import Envelope
 from raft_actors.core.outbox import Outbox, Outgoing
-from raft_actors.core.types import LogIndex, MemberId, Role, RpcId, WriteSeq
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId, Role, RpcId, WriteSeq
 from raft_actors.peer.chain_watch import ChainWatch
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.election_timer import ElectionTimer
+from raft_actors.peer.endings import Ending, tell_end
 from raft_actors.peer.feed import ApplicationFeed
 from raft_actors.peer.filing import Filed
 from raft_actors.peer.incarnations import Incarnations
+from raft_actors.peer.invitations import Invitations
+from raft_actors.peer.membership import standing_in
 from raft_actors.peer.ports import Ports
 from raft_actors.peer.snapshots import NotSaved, SnapshotDesk
 from raft_actors.peer.window import CallWindow, kind_of
@@ -119,6 +117,7 @@ class Engine:
         self.feed = ApplicationFeed(now_ms=now_ms, bytes_max=config.apply_bytes_max)
         self.chains = ChainWatch(state, ports)
         self.snapshots = SnapshotDesk(state, config, ports, provenance=self.chains.provenance, log_bytes=log_bytes)
+        self.invitations = Invitations(state, ports)
         self._incarnations = Incarnations(genesis.cluster_id)
         self._led_term = 0
         self._internal: deque[Event] = deque()
@@ -180,6 +179,15 @@ class Engine:
         else:
             self.snapshots.want(number, self.feed.applied_index)
 
+    def change(self, change_id: int, made_for: LogIndex, change: Change) -> None:
+        """Someone wants another configuration. Ends in `change_ended`, in this call."""
+        now_ms = self._clock.now_ms()
+        self.handle(ChangeRequested(now_ms=now_ms, change_id=change_id, made_for=made_for, change=change))
+
+    def transfer(self, transfer_id: int, to: DirectoryId | None) -> None:
+        """Someone wants another leader. Ends in `transfer_ended`, now or later."""
+        self.handle(TransferRequested(now_ms=self._clock.now_ms(), transfer_id=transfer_id, to=to))
+
     def abandon_read(self, read_id: int) -> None:
         """Whoever asked no longer waits."""
         self.handle(ReadAbandoned(now_ms=self._clock.now_ms(), read_id=read_id))
@@ -223,6 +231,7 @@ class Engine:
         if now_ms - self._reported_ms >= REPORT_INTERVAL_MS:
             self._reported_ms = now_ms
             self.chains.report()
+        self.invitations.look(now_ms)
         self._pump_application()
         self.state.log.let_go(FORGOTTEN_AT_ONCE)
         if self.log_bytes > LOG_FULL_TIMES * self._config.log_bytes_max:
@@ -303,6 +312,9 @@ class Engine:
     # -- effects ------------------------------------------------------------------------------------------------------
 
     def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Ending):
+            tell_end(self._ports, effect, self.state.member_id)
+            return
         match effect:
             case Persist():
                 self._ports.write(effect)
@@ -331,21 +343,7 @@ class Engine:
             case CommitAdvanced():
                 pass  # handle() pumps the application after every event
             case ConfigurationChanged(index=index):
-                self._ports.note("config", {"index": index})
-            case ProposalStarted(proposal_id=proposal_id, index=index, term=term):
-                self._ports.proposal_ended(proposal_id, exchange.Started(index=index, term=term))
-            case ProposalRefused(proposal_id=proposal_id, reason=reason, leader=leader):
-                self._ports.proposal_ended(proposal_id, _refusal(reason, leader))
-            case ReadConfirmed(read_id=read_id, read_index=read_index):
-                self._ports.read_ended(read_id, exchange.ReadAt(index=read_index))
-            case ReadRefused(read_id=read_id, leader=leader):
-                overloaded = leader == self.state.member_id
-                reason = ProposalRefusal.OVERLOADED if overloaded else ProposalRefusal.NOT_LEADER
-                self._ports.read_ended(read_id, _refusal(reason, leader))
-            case ChangeStarted(change_id=change_id) | ChangeRefused(change_id=change_id):
-                self._ports.change_ended(change_id, effect)
-            case TransferEnded():
-                self._ports.transfer_ended(effect)
+                self._configuration_changed(index)
             case _:
                 assert_never(effect)
 
@@ -383,17 +381,15 @@ class Engine:
         )
         self._ports.timers_changed()
 
+    def _configuration_changed(self, index: LogIndex) -> None:
+        configurations = self.state.configurations
+        mine = standing_in(configurations.in_force, self.state.directory_id)
+        self._ports.note("config", {"index": index, "this_member": mine})
+        self._ports.others_changed(tuple(each.member_id for each in configurations.others(self.state.member_id)))
+
     def _note_incarnation(self, event: Event) -> None:
         """Calls to a process that has a successor are gone."""
         restarted = self._incarnations.met(event)
         if restarted is not None:
             for rpc_id in self.window.target_restarted(restarted):
                 self._internal.append(RequestFailed(now_ms=self._clock.now_ms(), rpc_id=rpc_id, to=restarted))
-
-
-def _refusal(reason: ProposalRefusal, leader: MemberId | None) -> exchange.NotLeader | exchange.Overloaded:
-    match reason:
-        case ProposalRefusal.NOT_LEADER:
-            return exchange.NotLeader(leader=leader)
-        case ProposalRefusal.OVERLOADED:
-            return exchange.Overloaded()

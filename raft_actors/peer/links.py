@@ -41,6 +41,10 @@ class Transport(Protocol):
         """Ask for a slice of a peer's snapshot (slices.SLICE_REQUEST). As `call`: `done` at its end, in any thread."""
         ...
 
+    def know(self, others: tuple[MemberId, ...]) -> None:
+        """These are the other members now. Who is not among them is looked up only when called. Returns at once."""
+        ...
+
     def close(self) -> None:
         """End the threads of the transport; calls under way end with None or not at all."""
         ...

@@ -3,7 +3,7 @@
 Here:   `Peer`: when its state changes, and what it does for others in each.
 Never:  Raft (core), threads of a running peer (runtime.py), what a peer says of itself (standing.py).
 
-    starting -> uninitialised -> running | recovering
+    starting -> uninitialised -> running   ("recovering" while its own log does not list its directory)
         any  -> failed     broken invariant, damage, a dead daemon: says why, answers questions, runs again only when
                            restarted by hand (a STOPPED file keeps it so)
         any  -> killed     asked to
@@ -28,7 +28,7 @@ from raft_actors.core import State
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import HelloReceived
 from raft_actors.core.types import Role
-from raft_actors.envelopes import Hello, decode_hello, encode_hello
+from raft_actors.envelopes import Hello, decode_hello, decode_join, encode_hello
 from raft_actors.errors import (
     DaemonFailed,
     DirectoryLocked,
@@ -142,7 +142,6 @@ class Peer:
             base=recovered.base,
             snapshot=recovered.snapshot,
         )
-        configuration = state.configurations.in_force
         others = tuple(member.member_id for member in state.configurations.others(self._options.member_id))
         hello = Hello(cluster_id=genesis.cluster_id, sender=self._options.member_id, incarnation=recovered.incarnation)
         self._runtime = Runtime(
@@ -157,8 +156,7 @@ class Peer:
             failed=self._fail,
             story=self.journal.story if self.journal.tells_all else None,
         )
-        listed = any(member.directory_id == recovered.incarnation.directory_id for member in configuration.members)
-        self._enter(PeerState.RUNNING if listed else PeerState.RECOVERING)
+        self._enter(PeerState.RUNNING)
         self._runtime.start()
 
     def bootstrap(self, data: bytes) -> str | None:
@@ -184,14 +182,35 @@ class Peer:
                 return f"the record is of group {genesis.group!r} and does not name member {self._options.member_id}"
             if line.directory_id != standing.incarnation.directory_id:
                 return f"the record names another data directory for member {self._options.member_id}"
-            try:
-                self._storage.write_genesis(genesis)
-            except StorageFailed as failure:
-                self._fail(str(failure), failure)
-                return str(failure)
-            standing.genesis = genesis
-            self._run(self._storage, genesis)
-            return None
+            return self._begin(self._storage, genesis)
+
+    def join(self, data: bytes) -> None:
+        """A leader of the group lists this directory (contracts 10 a). Obeyed while it is empty, otherwise no news.
+
+        What the genesis says of this member's place is of no interest: a directory that was never listed when it was
+        written is a stranger to it, and counts nowhere until the log says otherwise (contracts 7).
+        """
+        try:
+            join = decode_join(data)
+        except CodecError:
+            return
+        standing = self._standing
+        with self._lock:
+            mine = standing.incarnation is not None and standing.incarnation.directory_id == join.directory_id
+            empty = standing.state is PeerState.UNINITIALISED and not self._leave.is_set()
+            if mine and empty and self._storage is not None and join.genesis.group == self._options.group:
+                self._begin(self._storage, join.genesis)
+
+    def _begin(self, storage: Storage, genesis: Genesis) -> str | None:
+        """An empty directory becomes a member's; under the lock of the life."""
+        try:
+            storage.write_genesis(genesis)
+        except StorageFailed as failure:
+            self._fail(str(failure), failure)
+            return str(failure)
+        self._standing.genesis = genesis
+        self._run(storage, genesis)
+        return None
 
     # -- end ----------------------------------------------------------------------------------------------------------
 
@@ -354,14 +373,15 @@ class Peer:
 
     def describe(self) -> dict[str, Any]:
         """Who this is and what it holds; answers in every state."""
+        runtime = self._runtime
         with self._lock:
-            return self._standing.describe()
+            return self._standing.describe(None if runtime is None else runtime.engine.state)
 
     def status(self) -> dict[str, Any]:
         """One row for `kv.status`; answers in every state."""
-        with self._lock:
-            row = self._standing.status()
         runtime = self._runtime
+        with self._lock:
+            row = self._standing.status(None if runtime is None else runtime.engine.state)
         return row if runtime is None else {**row, **status_of_running(runtime)}
 
     # -- inside -------------------------------------------------------------------------------------------------------

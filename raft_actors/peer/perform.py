@@ -17,6 +17,7 @@ from raft_actors.application.packing import Malformed
 from raft_actors.application.slices import SLICE, SLICE_REQUEST, SliceRequest
 from raft_actors.codec import CodecError
 from raft_actors.core.effects import ChangeRefused, ChangeStarted, Compact, Persist, TransferEnded
+from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import (
     AppendEntries,
     Envelope,
@@ -26,8 +27,8 @@ from raft_actors.core.messages import (
     RequestVote,
     TimeoutNow,
 )
-from raft_actors.core.types import LogIndex, MemberId, RequestId, RpcId
-from raft_actors.envelopes import decode_envelope, encode_envelope
+from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, RpcId
+from raft_actors.envelopes import Join, decode_envelope, encode_envelope, encode_join
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
@@ -83,12 +84,14 @@ class Perform:
         self,
         queues: Queues,
         transport: Transport,
+        genesis: Genesis,
         note: Note,
         failed: Callable[[str], None],
         story: Callable[[str], None] | None = None,
     ) -> None:
         """`story`: told of everything that leaves the engine, one line each; None: nobody listens."""
         self._story = story
+        self._genesis = genesis
         self._queues = queues
         self._transport = transport
         self.note = note
@@ -144,6 +147,18 @@ class Perform:
         link = self._queues.application
         if link is not None:
             self._queues.applies.put(lambda: link.term_lost(news))
+
+    def invite(self, to: MemberId, directory_id: DirectoryId) -> None:
+        queues, transport = self._queues, self._transport
+        data = encode_join(Join(directory_id=directory_id, genesis=self._genesis))
+
+        def ended(_: bytes | None) -> None:
+            queues.inbox.put(lambda engine: engine.invitations.ended(to))
+
+        queues.calls.put(lambda: transport.call(to, "join", data, ended))
+
+    def others_changed(self, others: tuple[MemberId, ...]) -> None:
+        self._transport.know(others)
 
     def report_chains(self, to: MemberId, report: ChainReport) -> None:
         data, transport = CHAIN_REPORT.encode(report), self._transport

@@ -11,13 +11,14 @@ from typing import Protocol
 from raft_actors.application import exchange
 from raft_actors.core.effects import ChangeRefused, ChangeStarted, Persist, TransferEnded
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import LogIndex, RequestId, RpcId
+from raft_actors.core.types import LogIndex, MemberId, RequestId, RpcId
 from raft_actors.peer.chain_watch import ChainPorts
 from raft_actors.peer.feed import ApplyCall
+from raft_actors.peer.invitations import InvitationPorts
 from raft_actors.peer.snapshots import SnapshotPorts
 
 
-class Ports(ChainPorts, SnapshotPorts, Protocol):
+class Ports(ChainPorts, SnapshotPorts, InvitationPorts, Protocol):
     """The world as one peer sees it. Nothing here blocks, raises or calls back into the engine."""
 
     def write(self, persist: Persist) -> None:
@@ -52,6 +53,9 @@ class Ports(ChainPorts, SnapshotPorts, Protocol):
 
     def transfer_ended(self, answer: TransferEnded) -> None:
         """Whoever asked for another leader waits for this."""
+
+    def others_changed(self, others: tuple[MemberId, ...]) -> None:
+        """These are the other members in force from now on: nobody else is called of our own accord."""
 
     def timers_changed(self) -> None:
         """The election deadline came nearer, or the role is another one: the timer daemons look again."""

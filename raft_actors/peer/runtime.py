@@ -25,10 +25,11 @@ from raft_actors.application.slices import INLINE_BYTES_MAX, SLICE_REQUEST, Slic
 from raft_actors.codec import CodecError
 from raft_actors.config import RaftConfig
 from raft_actors.core import State
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, TransferEnded
 from raft_actors.core.entries import Genesis
-from raft_actors.core.events import Event, HeartbeatDue, HelloReceived, RequestReceived
+from raft_actors.core.events import Change, Event, HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import RequestId, Role
+from raft_actors.core.types import DirectoryId, LogIndex, RequestId, Role
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.errors import DaemonFailed, SnapshotDamaged, StorageFailed
 from raft_actors.gauges import StallGauge
@@ -38,6 +39,7 @@ from raft_actors.peer.daemon import Daemon
 from raft_actors.peer.disk import Disk
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.links import ApplicationLink, Transport
+from raft_actors.peer.membership import Membership, membership_of
 from raft_actors.peer.perform import OWNER, Note, Perform, Queues
 from raft_actors.peer.shelf import SnapshotShelf
 from raft_actors.peer.snapshots import SaveAnswer
@@ -86,7 +88,7 @@ class Runtime:
         self._queues = Queues(self._daemon_died)
         self._stalls = StallGauge()
         self._ticked_s = time.monotonic()
-        ports = Perform(self._queues, transport, note, lambda why: failed(why, None), story)
+        ports = Perform(self._queues, transport, genesis, note, lambda why: failed(why, None), story)
         self.engine = Engine(
             state=state,
             genesis=genesis,
@@ -266,6 +268,34 @@ class Runtime:
         except (SnapshotDamaged, OSError) as damage:
             self._failed(str(damage), StorageFailed(str(damage)))
             return None
+
+    # -- membership -------------------------------------------------------------------------------------------------
+
+    def membership(self, timeout_ms: int) -> Membership | exchange.NotLeader | None:
+        """Who belongs to the group, if this peer leads and a majority confirms that. None: not confirmed in time."""
+        deadline_ms = self._clock.now_ms() + timeout_ms
+        answer = self.read(timeout_ms)
+        if not isinstance(answer, exchange.ReadAt):
+            return answer if isinstance(answer, exchange.NotLeader) else None
+        found = self.ask(
+            lambda engine: membership_of(engine.state, engine.now_ms()) or exchange.NotLeader(leader=None),
+            deadline_ms - self._clock.now_ms(),
+        )
+        return found if isinstance(found, Membership | exchange.NotLeader) else None
+
+    def change(self, made_for: LogIndex, change: Change, timeout_ms: int) -> ChangeStarted | ChangeRefused | None:
+        """Append another configuration. None: nobody knows, the owner did not answer in time."""
+        number, future = self._queues.waiting.begin()
+        self._queues.inbox.put_and_work(lambda engine: engine.change(number, made_for, change))
+        answer: ChangeStarted | ChangeRefused | None = self._queues.waiting.wait(number, future, timeout_ms)
+        return answer
+
+    def transfer(self, to: DirectoryId | None, timeout_ms: int) -> TransferEnded | None:
+        """Hand leadership over. None: it goes on, and was not over in time."""
+        number, future = self._queues.waiting.begin()
+        self._queues.inbox.put_and_work(lambda engine: engine.transfer(number, to))
+        answer: TransferEnded | None = self._queues.waiting.wait(number, future, timeout_ms)
+        return answer
 
     def ask(self, question: Callable[[Engine], object], timeout_ms: int) -> object | None:
         """The answer of the owner to a question about its engine; None: not in time."""

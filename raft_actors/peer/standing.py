@@ -12,7 +12,8 @@ from enum import Enum
 from typing import Any
 
 from raft_actors.application.packing import TEXT_CHARS_MAX
-from raft_actors.codec import encode_genesis
+from raft_actors.codec import encode_configuration, encode_genesis
+from raft_actors.core import State
 from raft_actors.core.entries import Genesis
 from raft_actors.core.types import Incarnation
 from raft_actors.peer.runtime import Runtime
@@ -25,6 +26,7 @@ class PeerState(Enum):
     STARTING = "starting"
     UNINITIALISED = "uninitialised"
     RECOVERING = "recovering"
+    """It runs, and the configuration that it has in force does not list its directory: it counts nowhere."""
     RUNNING = "running"
     FAILED = "failed"
     KILLED = "killed"
@@ -44,28 +46,42 @@ class Standing:
     """None: its directory was not opened yet."""
     started_s: float = field(default_factory=time.monotonic)
 
-    def describe(self) -> dict[str, Any]:
-        """Who this is and what it holds."""
-        return {**self._who(), "genesis": encode_genesis(self.genesis) if self.genesis else None}
+    def describe(self, running: State | None) -> dict[str, Any]:
+        """Who this is and what it holds: also the configuration that it has in force, and where that stands."""
+        configurations = None if running is None else running.configurations
+        return {
+            **self._who(running),
+            "genesis": encode_genesis(self.genesis) if self.genesis else None,
+            "configuration": None if configurations is None else encode_configuration(configurations.in_force),
+            "configuration_index": None if configurations is None else configurations.in_force_index,
+        }
 
-    def status(self) -> dict[str, Any]:
+    def status(self, running: State | None) -> dict[str, Any]:
         """What `kv.status` shows of a peer in any state."""
-        return {**self._who(), "uptime_s": round(time.monotonic() - self.started_s, 1)}
+        return {**self._who(running), "uptime_s": round(time.monotonic() - self.started_s, 1)}
 
     def why_not_running(self) -> str:
         """For the application, which asks again."""
         why = f": {self.error}" if self.error else ""
         return f"member {self.options.member_id} is {self.state.value}{why}"[:TEXT_CHARS_MAX]
 
-    def _who(self) -> dict[str, Any]:
+    def _who(self, running: State | None) -> dict[str, Any]:
         return {
             "group": self.options.group,
             "member_id": self.options.member_id,
-            "state": self.state.value,
+            "state": self._state_now(running).value,
             "error": self.error,
             "directory_id": self.incarnation.directory_id if self.incarnation else None,
             "start_count": self.incarnation.start_count if self.incarnation else 0,
         }
+
+    def _state_now(self, running: State | None) -> PeerState:
+        """The log may list this directory from one entry to the next, so that is looked at when asked."""
+        if self.state is not PeerState.RUNNING or running is None:
+            return self.state
+        if running.configurations.in_force.find_directory(running.directory_id) is None:
+            return PeerState.RECOVERING
+        return self.state
 
 
 def status_of_running(runtime: Runtime) -> dict[str, Any]:
@@ -79,6 +95,8 @@ def status_of_running(runtime: Runtime) -> dict[str, Any]:
         "role": state.role.value,
         "term": state.current_term,
         "leader": state.leader_hint,
+        "voters": [voter.member_id for voter in state.configurations.in_force.voters()],
+        "voter": state.configurations.in_force.is_voter(state.directory_id),
         "commit_index": state.commit_index,
         "last_index": state.log.last.index,
         "last_applied": feed.applied_index,

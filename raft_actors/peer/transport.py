@@ -113,6 +113,13 @@ class RayTransport:
             return
         ref.future().add_done_callback(partial(_slice_answered, done, partial(self._call_failed, to, handle)))
 
+    def know(self, others: tuple[MemberId, ...]) -> None:
+        """As links.Transport: a new one is looked up now, who left is looked for no more."""
+        with self._lock:
+            self._missing &= set(others)
+            self._missing |= {member_id for member_id in others if member_id not in self._handles}
+        self._look.set()
+
     def close(self) -> None:
         """End the threads."""
         self._closed.set()

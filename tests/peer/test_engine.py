@@ -12,7 +12,7 @@ from raft_actors.core.effects import Persist
 from raft_actors.core.entries import Genesis
 from raft_actors.core.events import RequestReceived
 from raft_actors.core.messages import Envelope
-from raft_actors.core.types import EntryId, LogIndex, MemberId, RequestId, RpcId
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, RequestId, RpcId
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
 from raft_actors.peer.feed import ApplyCall
@@ -50,6 +50,8 @@ class Ports(desk.Ports):
         self.applies: list[ApplyCall] = []
         self.cuts = 0
         self.reports: list[ChainReport] = []
+        self.invited: list[tuple[MemberId, DirectoryId]] = []
+        self.others: tuple[MemberId, ...] = ()
 
     def write(self, persist: Persist) -> None:
         self.writes.append(persist)
@@ -72,6 +74,12 @@ class Ports(desk.Ports):
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None: ...
 
     def answer(self, request_id: RequestId, envelope: Envelope | None) -> None: ...
+
+    def invite(self, to: MemberId, directory_id: DirectoryId) -> None:
+        self.invited.append((to, directory_id))
+
+    def others_changed(self, others: tuple[MemberId, ...]) -> None:
+        self.others = others
 
     def timers_changed(self) -> None: ...
 

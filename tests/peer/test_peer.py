@@ -21,7 +21,7 @@ from raft_actors.codec import cluster_id_of, encode_genesis
 from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis, Member
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId
-from raft_actors.envelopes import decode_hello
+from raft_actors.envelopes import Join, decode_hello, encode_join
 from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageError, StorageFailed
 from raft_actors.peer import peer as peer_module
 from raft_actors.peer.beside import Beside
@@ -41,7 +41,10 @@ QUICK = RaftConfig(
     heartbeat_interval_ms=20, election_timeout_ms_min=80, election_timeout_ms_max=160, check_quorum_ms=160
 )
 ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)
-DESCRIBED = {"group", "member_id", "state", "error", "directory_id", "start_count", "genesis"}
+DESCRIBED = {
+    *("group", "member_id", "state", "error", "directory_id", "start_count", "genesis"),
+    *("configuration", "configuration_index"),
+}
 
 
 def genesis(*numbers: int, group: str = GROUP, directory_ids: Callable[[int], DirectoryId] = directory_id) -> Genesis:
@@ -71,6 +74,9 @@ class Unreachable:
     def call(self, to: MemberId, method: str, data: bytes, done: Done) -> None:
         if self.failure is not None:
             raise self.failure
+
+    def know(self, others: tuple[MemberId, ...]) -> None:
+        self.known = others
 
     def close(self) -> None:
         self.closed = True
@@ -326,6 +332,46 @@ class TestBringUp:
         peer = begin(node)
         wait_for_state(peer, "failed")
         assert failures_of(peer) == ["damaged", "STOPPED file: read-only file system"]
+
+
+class TestJoin:
+    """Contracts 10 a: a leader that lists this directory hands over the group's record."""
+
+    RECORD = genesis(2, 3)
+
+    def test_an_empty_directory_takes_it_and_counts_nowhere_yet(self, begin: Begin) -> None:
+        node = Node()
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        peer.join(encode_join(Join(directory_id=directory_id(1), genesis=self.RECORD)))
+        assert (state_of(peer), node.disk.groups) == ("recovering", [(self.RECORD,)])
+        peer.kill(LONG_S)
+        wait_for_state(begin(node), "recovering")
+
+    @pytest.mark.parametrize(
+        "invitation",
+        [
+            encode_join(Join(directory_id=elsewhere(1), genesis=RECORD)),
+            encode_join(Join(directory_id=directory_id(1), genesis=genesis(2, group="other"))),
+            encode_join(Join(directory_id=directory_id(1), genesis=RECORD))[:-1],
+            b"",
+        ],
+        ids=["another directory", "another group", "cut off", "nothing"],
+    )
+    def test_what_is_not_for_it_changes_nothing(self, begin: Begin, invitation: bytes) -> None:
+        node = Node()
+        peer = begin(node)
+        wait_for_state(peer, "uninitialised")
+        peer.join(invitation)
+        assert (state_of(peer), node.disk.groups) == ("uninitialised", [])
+
+    def test_a_member_takes_no_other_record(self, begin: Begin) -> None:
+        """Reliability D10: two clusters never become one."""
+        node = Node(holding=genesis(1))
+        peer = begin(node)
+        wait_for_state(peer, "running")
+        peer.join(encode_join(Join(directory_id=directory_id(1), genesis=self.RECORD)))
+        assert (state_of(peer), node.disk.groups) == ("running", [(genesis(1),)])
 
 
 class TestBootstrap:

@@ -65,6 +65,8 @@ class InProcess:
     def call(self, to: MemberId, method: str, data: bytes, done: Done) -> None:
         self._workers.submit(self._call, to, method, data, done)
 
+    def know(self, others: tuple[MemberId, ...]) -> None: ...
+
     def fetch(self, to: MemberId, request: bytes, done: Callable[[Fetched], None]) -> None:
         self._workers.submit(self._fetch, to, request, done)
 

@@ -343,6 +343,10 @@ class Member:
     def timers_changed(self) -> None:
         """The rig looks at the timers itself."""
 
+    def invite(self, to: MemberId, directory_id: DirectoryId) -> None: ...
+
+    def others_changed(self, others: tuple[MemberId, ...]) -> None: ...
+
     def note(self, kind: str, details: dict[str, object]) -> None:
         self.notes.append((kind, details))
         if kind == "role":

@@ -19,7 +19,7 @@ from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.events import Event, HelloReceived, ReplyReceived, RequestReceived, SnapshotStored
 from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
-from raft_actors.core.types import EntryId, LogIndex, MemberId, RequestId, RpcId
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, RequestId, RpcId
 from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.faults.rules import Message, Part
 from raft_actors.peer.chains import ChainReport
@@ -383,6 +383,10 @@ class PeerProcess(Administration, Process):
             link.to_server(link.server.read_answered, link, number, answer)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
+
+    def invite(self, to: MemberId, directory_id: DirectoryId) -> None: ...
+
+    def others_changed(self, others: tuple[MemberId, ...]) -> None: ...
 
     def note(self, kind: str, details: dict[str, object]) -> None:
         world = self.member.world
