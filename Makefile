@@ -17,7 +17,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench dist-check sim sim-speed mutants storage-campaign power-cuts clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench replace dist-check sim sim-speed mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,9 @@ snapshot-pause: $(STAMP) ## KEYS=1000000,4000000: stalls and gaps while every me
 
 snapshot-bench: $(STAMP) ## GIB=1: a state sent from node to node beside the service, against a plain actor; a restart
 	$(BIN)/python -m kv.app.bench snapshot-bench --gib $(GIB)
+
+replace: $(STAMP) ## a member killed with its disk removed, on three nodes, replaced unasked under load
+	$(BIN)/python -m kv.app.bench replace
 
 dist-check: $(STAMP) ## wheel and sdist work in an empty environment outside the clone
 	@set -eu; box=$$(mktemp -d); trap 'rm -rf "$$box"' EXIT; constraints=$$(realpath $(CONSTRAINTS)); \

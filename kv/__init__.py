@@ -13,7 +13,7 @@ from raft_actors._version import __version__
 
 if TYPE_CHECKING:
     from kv.client import Client
-    from kv.cluster import Status, connect, shutdown, start, status
+    from kv.cluster import Status, connect, membership, shutdown, start, status
     from kv.config import Config
     from kv.encoded import Encoded, Versioned
     from kv.errors import (
@@ -73,6 +73,7 @@ __all__ = [
     "__version__",
     "connect",
     "decode",
+    "membership",
     "shutdown",
     "start",
     "status",
@@ -89,6 +90,7 @@ _MODULES: Final = {
     "Versioned": "kv.encoded",
     "connect": "kv.cluster",
     "decode": "kv.values",
+    "membership": "kv.cluster",
     "shutdown": "kv.cluster",
     "start": "kv.cluster",
     "status": "kv.cluster",

@@ -1,6 +1,6 @@
-"""Starting, finding, looking at and stopping a store: `kv.start`, `connect`, `status`, `shutdown`.
+"""Starting, finding, looking at and stopping a store: `kv.start`, `connect`, `status`, `membership`, `shutdown`.
 
-Here:   the four calls, and what a store is as a group (its machine, its server, its settings).
+Here:   the five calls, and what a store is as a group (its machine, its server, its settings).
 Never:  what keeps a group alive (raft_actors/cluster), single operations (kv/client.py).
 """
 
@@ -20,6 +20,7 @@ from kv.machine import KVMachine
 from raft_actors.application import settings as application_settings
 from raft_actors.cluster.group import MemberStatus, group_status, start_and_write
 from raft_actors.cluster.lifecycle import group_options, stop_group
+from raft_actors.cluster.membership import Members
 from raft_actors.cluster.options import MEMBERS_DEFAULT, GroupOptions
 from raft_actors.cluster.recorder import find_recorder
 from raft_actors.errors import FaultsNotEnabled
@@ -41,6 +42,7 @@ def start(
     record_dir: str | None = None,
     faults: bool = False,
     allow_pickle: bool = True,
+    replace_after_s: float | None = None,
     start_timeout_s: float = 60.0,
 ) -> Client:
     """Start the store `name` on the connected Ray cluster, or attach to it; returns after one committed write.
@@ -48,8 +50,9 @@ def start(
     members: 3 unless given. data_dir: root of the data directories, expanded on each member's node; by default
     `$RAFT_ACTORS_HOME` or `~/.raft_actors`, with `<name>/<member>` below. Data that is there is found and resumed.
     placement: one label selector for each member; by default the members are spread over the machines and pinned to
-    their addresses. record_dir: record this store's run there. An option that is given and differs from the running
-    store's raises `OptionsDiffer`.
+    their addresses. record_dir: record this store's run there. replace_after_s: how long a member may be silent before
+    an empty directory takes its place unasked, on its node or on another; never for more than a minority of them; by
+    default for ever. An option that is given and differs from the running store's raises `OptionsDiffer`.
 
     Raises also `RayNotInitialised`, `InvalidName`, `ConfigError`, `StartTimeout` (says which member waits for what),
     `VersionDiffers`, `ShadowedPackage`.
@@ -72,6 +75,7 @@ def start(
         settings=wanted.settings(),
         open_storage=FileStorage.open,
         record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
+        replace_after_s=replace_after_s,
     )
     public = options.public()
     given = {
@@ -81,6 +85,7 @@ def start(
             "data_dir": data_dir,
             "placement": placement,
             "record_dir": record_dir,
+            "replace_after_s": replace_after_s,
             "config": config,
             "settings": config,
             "allow_unsafe_data_dir": config,
@@ -142,13 +147,16 @@ class Status:
 
     @property
     def has_quorum(self) -> bool:
-        """Whether a leader leads and a majority of the members runs in its term."""
-        leader = self.leader
-        if leader is None:
+        """Whether a leader leads and a majority of the voters that it counts runs in its term."""
+        leads = next((member for member in self.members if member.id == self.leader), None)
+        if leads is None or not leads.voters:
             return False
-        term = max(member.term for member in self.members if member.id == leader)
-        following = sum(1 for member in self.members if member.state == "running" and member.term == term)
-        return following > len(self.members) // 2
+        following = sum(
+            1
+            for member in self.members
+            if member.state == "running" and member.term == leads.term and member.id in leads.voters
+        )
+        return following > len(leads.voters) // 2
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict for each member, for a table or a dataframe."""
@@ -158,6 +166,14 @@ class Status:
 def status(name: str = "default") -> Status:
     """Ask all members. Raises `UnknownGroup`, `RayNotInitialised`."""
     return Status(name=name, members=group_status(name))
+
+
+def membership(name: str = "default") -> Members:
+    """The members of the running store, for changing them: `kv.membership().replace(2)`.
+
+    Raises `InvalidName`, `RayNotInitialised`; its calls raise `MembershipError`s.
+    """
+    return Members(name)
 
 
 def shutdown(name: str = "default", *, delete_data: bool = False) -> None:

@@ -88,6 +88,49 @@ class NotSupportedYet(RefusedError, NotImplementedError):
     """Part of the public interface that this version does not have; says what to do instead."""
 
 
+# -- membership: what was asked for was not done --------------------------------------------------------------------
+
+
+class MembershipError(RaftActorsError):
+    """The members of a group were not changed as asked, or leadership was not moved."""
+
+
+class NoLeader(MembershipError):
+    """No leader could be found that a majority confirms; without one nobody can change the members."""
+
+
+class NotMember(MembershipError):
+    """The group has no member in that place."""
+
+
+class AlreadyMember(MembershipError):
+    """The place is taken."""
+
+
+class AlreadyVoter(MembershipError):
+    """The member votes already."""
+
+
+class MemberLags(MembershipError):
+    """The member is too far behind to vote, or was not heard of lately."""
+
+
+class LastVoter(MembershipError):
+    """The last voter cannot be removed."""
+
+
+class TooFewLeft(MembershipError):
+    """Without the member too few voters would be left that answer: the group would stand still."""
+
+
+class ChangeUnderWay(MembershipError, TimeoutError):
+    """Another change, or this one, is not done in time; it may go on by itself, and the text says how far it is."""
+
+
+class TransferFailed(MembershipError):
+    """Leadership did not move; the leader before leads on."""
+
+
 # -- storage: the member that meets one is `failed` or waits, and says so -------------------------------------------
 
 

@@ -1,7 +1,7 @@
-"""`python -m kv.app.bench quick|failover|soak|snapshot-pause|snapshot-bench`: numbers of this machine, beside targets.
+"""`python -m kv.app.bench quick|failover|soak|...`: numbers of this machine, beside targets.
 
 Here:   the command line of the benches: which one, how large, what is printed and kept.
-Never:  measuring (bench_quick.py, bench_failover.py, bench_soak.py, bench_snapshot.py, bench_transfer.py).
+Never:  measuring (bench_*.py).
 
 Each starts a Ray and a store of three members of its own, and leaves nothing behind. Figures go to stdout, talk to
 stderr. A target that is missed is printed; the exit code is not 0 if something was lost or a leader changed.
@@ -22,6 +22,7 @@ import kv
 from kv.app import bench_snapshot, bench_soak, bench_transfer
 from kv.app.bench_failover import run_failover
 from kv.app.bench_quick import QuickSize, run_quick
+from kv.app.bench_replace import run_replace
 from kv.app.bench_snapshot import growth, run_pause
 from kv.app.bench_soak import Load, Soak, run_soak
 from kv.app.bench_transfer import run_restart, run_transfer
@@ -119,6 +120,22 @@ def snapshot_bench(context: click.Context, /, gib: float, keys: int, record: Pat
         restart = run_restart(keys, _say)
         _report("snapshot-bench", [*transfer.figures, *restart], record)
     context.exit(1 if transfer.elections else 0)
+
+
+@main.command()
+@_record_option
+@click.pass_context
+def replace(context: click.Context, /, record: Path | None) -> None:
+    """A member killed with its disk removed, on three nodes, replaced unasked under load."""
+    try:
+        result = run_replace(_say)
+    except (RaftActorsError, RayError) as error:
+        raise click.ClickException(str(error)) from error
+    with _ray():
+        _report("replace", result.figures, record)
+    for key in result.lost[:FAULTS_SHOWN]:
+        click.echo(f"LOST {key}")
+    context.exit(1 if result.lost else 0)
 
 
 def _soak(load: Load, minutes: float, record: Path | None) -> Soak:

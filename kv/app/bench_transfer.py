@@ -11,9 +11,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +22,10 @@ from zlib import crc32
 import numpy
 import psutil
 import ray
-from ray.cluster_utils import Cluster
 
 import kv
 from kv.app.bench_load import Outstanding, Paced
+from kv.app.bench_nodes import ray_of_nodes
 from kv.app.figures import Figure
 from kv.app.members import NotInTime, Watch, wait_until_whole
 from kv.app.surroundings import fresh_directory, fresh_store
@@ -72,31 +71,11 @@ def missing(gib: float) -> str | None:
     return None
 
 
-@contextmanager
-def two_nodes() -> Iterator[None]:
-    """A Ray of two nodes on this machine, told apart by a label."""
-    # It is nobody else's: the machine's "current" Ray stays what it is.
-    before = ray._private.utils.write_ray_address, ray._common.utils.reset_ray_address
-    ray._private.utils.write_ray_address = ray._common.utils.reset_ray_address = lambda *_, **__: None
-    cluster = Cluster()
-    try:
-        for rack in RACKS:
-            cluster.add_node(
-                num_cpus=1, labels={"rack": rack}, include_dashboard=False, object_store_memory=STORE_BYTES
-            )
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        yield
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        ray._private.utils.write_ray_address, ray._common.utils.reset_ray_address = before
-
-
 def run_transfer(gib: float, progress: Callable[[str], None]) -> Transfer:
     """Load so many GiB while a member stands still, then see it catch up by a snapshot. Raises `NotInTime`."""
     directory = fresh_directory("transfer")
     try:
-        with two_nodes():
+        with ray_of_nodes(RACKS, STORE_BYTES):
             plain_s, plain_bytes = plain_transfer(gib, directory)
             progress(f"a plain actor: {plain_bytes / MIB / plain_s:,.0f} MiB/s")
             with kv.start("transfer", data_dir=str(directory / "data"), config=CONFIG, placement=PLACES) as store:

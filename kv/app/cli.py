@@ -20,6 +20,7 @@ import kv
 from kv.app.demo import demo
 from kv.app.doctor import Findings, examine
 from kv.app.keys import COMMANDS
+from kv.app.membership import member, move_leader
 from kv.app.options import Common, command_options, first_line, root_options, say
 from kv.app.render import document_text, rows_text
 from raft_actors._version import __version__
@@ -82,7 +83,7 @@ def main() -> None:
     cli(prog_name="raft-kv")
 
 
-for command in (demo, *COMMANDS):
+for command in (demo, member, move_leader, *COMMANDS):
     cli.add_command(command)
 
 
@@ -112,6 +113,13 @@ def _selector(context: click.Context, parameter: click.Parameter, values: Sequen
 )
 @click.option("--record-dir", help="Record the run there.")
 @click.option("--allow-unsafe-data-dir", is_flag=True, help="Accept tmpfs and network file systems.")
+@click.option(
+    "--replace-after",
+    "replace_after_s",
+    type=float,
+    metavar="SECONDS",
+    help="Replace a member by itself that was silent for so long. [default: never]",
+)
 def start(
     common: Common,
     members: int | None,
@@ -119,6 +127,7 @@ def start(
     placement: list[dict[str, str]] | None,
     record_dir: str | None,
     allow_unsafe_data_dir: bool,
+    replace_after_s: float | None,
 ) -> None:
     """Start the store, or attach to it when it runs; print its members."""
     with common.connected():
@@ -129,9 +138,11 @@ def start(
             placement=placement,
             record_dir=os.path.abspath(record_dir) if record_dir else None,
             config=kv.Config(allow_unsafe_data_dir=True) if allow_unsafe_data_dir else None,
+            replace_after_s=replace_after_s,
             start_timeout_s=common.timeout or START_TIMEOUT_S,
         ).close()
-        _show_status(common, kv.status(common.name))
+        found = kv.status(common.name)
+    _show_status(common, found)
 
 
 @cli.command("list")

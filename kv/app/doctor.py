@@ -26,7 +26,6 @@ from raft_actors._version import __version__
 from raft_actors.cluster.group import group_status
 from raft_actors.cluster.lifecycle import group_options
 from raft_actors.cluster.nodes import Node, NodeReport, live_nodes, on_node, survey
-from raft_actors.cluster.options import MEMBERS_MAX
 from raft_actors.core.types import MemberId
 from raft_actors.errors import UnknownGroup
 from raft_actors.names import NAMESPACE, peer_name, server_name
@@ -61,9 +60,9 @@ class Findings:
 def examine(group: str) -> Findings:
     """Look at everything once. The group need not run; then its members are left out."""
     found = Findings(group=group, security=security_rows(os.environ, Path.home()))
-    member_count = _examine_group(found)
+    _examine_group(found)
     nodes = live_nodes()
-    reports = survey(nodes, found.data_dir, group, member_count)
+    reports = survey(nodes, found.data_dir, group)
     _examine_nodes(found, reports)
     _examine_data(found, reports)
     if found.runs:
@@ -71,20 +70,18 @@ def examine(group: str) -> Findings:
     return found
 
 
-def _examine_group(found: Findings) -> int:
-    """How many members to look for."""
+def _examine_group(found: Findings) -> None:
     try:
         options = group_options(found.group, OPTIONS_TIMEOUT_S)
     except UnknownGroup:
-        return MEMBERS_MAX
+        return
     found.runs = True
     if not options:
         found.troubles.append(
             "the keeper does not answer: nothing brings members back, and their data_dir is not known"
         )
-        return MEMBERS_MAX
+        return
     found.data_dir = options["data_dir"]
-    return int(options["members"])
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------------
@@ -164,7 +161,7 @@ def _examine_data(found: Findings, reports: Sequence[NodeReport]) -> None:
             "member": int(each.member_id),
             "node": report.node.address,
             "node_id": report.node.node_id,
-            "directory_id": each.directory_id.hex(),
+            "directory_id": None if each.directory_id is None else each.directory_id.hex(),
             "path": each.path,
         }
         for report in reports

@@ -10,8 +10,9 @@ import functools
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -52,16 +53,20 @@ class Common:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """This process is a driver on the cluster, or was one already. Raises `NoRay`, and `InvalidName` before."""
+        """This process is a driver on the cluster, or was one already. Raises `NoRay`, and `InvalidName` before.
+
+        Meanwhile stdout is stderr: Ray prints its warnings to a driver's stdout. Data is printed afterwards.
+        """
         check_group(self.name)
-        if ray.is_initialized():
-            yield
-            return
-        connect_to_ray(self.address)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        with redirect_stdout(sys.stderr):
+            if ray.is_initialized():
+                yield
+                return
+            connect_to_ray(self.address)
+            try:
+                yield
+            finally:
+                ray.shutdown()
 
     @contextmanager
     def store(self, *, allow_pickle: bool = False) -> Iterator[kv.Client]:

@@ -80,9 +80,9 @@ class Engine:
         heapq.heappush(self._deadlines, (operation.deadline_ms, number))
         self._lanes[kind].wait(operation)
 
-    def know(self, members: Sequence[MemberId]) -> None:
-        """These servers can be asked."""
-        self._route.know(members)
+    def know(self, members: Sequence[MemberId]) -> bool:
+        """These servers can be asked. True: one that is not among them was said to lead."""
+        return self._route.know(members)
 
     def take_ended(self) -> list[Ended]:
         """What ended since the last call, each operation once."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -31,6 +32,8 @@ REFRESH_S: Final = 60.0
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 5.0
 """Pauses between look-ups while a handle is missing."""
+ABSENT_S: Final = 30.0
+"""A member whose actor nobody has known for so long was removed; one that is only away is made again before."""
 CLOSE_S: Final = 1.0
 
 
@@ -46,6 +49,8 @@ class RayServers:
         self._handles: dict[MemberId, Any] = {}
         self._members: tuple[MemberId, ...] = ()
         self._connection = _connection()
+        self._absent_since_s: dict[MemberId, float] = {}
+        self._again = False
         self._looked = False
         self._missing = True
         self._closed = False
@@ -55,6 +60,12 @@ class RayServers:
     def members(self) -> tuple[MemberId, ...]:
         """Those known by now, ascending, the ones that are away at the moment too."""
         return self._members
+
+    def look_again(self) -> None:
+        """As `Servers.look_again`."""
+        with self._changed:
+            self._again = True
+            self._changed.notify_all()
 
     def handles(self, timeout_s: float) -> list[Any]:
         """As `Servers.handles`: the actor handles. Those that were not found in time are left out."""
@@ -130,7 +141,9 @@ class RayServers:
                     self._changed.wait_for(lambda: self._closed, pause_s)
                 else:
                     pause_s = RETRY_S_MIN
-                    self._changed.wait_for(lambda: self._closed or self._missing, REFRESH_S)
+                    self._changed.wait_for(lambda: self._closed, RETRY_S_MIN)
+                    self._changed.wait_for(lambda: self._closed or self._missing or self._again, REFRESH_S)
+                self._again = False
                 if self._closed:
                     return
 
@@ -155,9 +168,18 @@ class RayServers:
                     self._handles[member_id] = handle
         with self._changed:
             self._looked = True
-            self._members = tuple(sorted({*self._members, *found}))
+            self._members = tuple(sorted(found | self._still_away(found)))
             self._missing = not self._members or any(member not in self._handles for member in self._members)
             self._changed.notify_all()
+
+    def _still_away(self, found: set[MemberId]) -> set[MemberId]:
+        """Known members who were not found now, and not long ago."""
+        now_s = time.monotonic()
+        away = {member_id: self._absent_since_s.get(member_id, now_s) for member_id in set(self._members) - found}
+        self._absent_since_s = {member_id: since_s for member_id, since_s in away.items() if now_s - since_s < ABSENT_S}
+        for member_id in away.keys() - self._absent_since_s.keys():
+            self._handles.pop(member_id, None)
+        return set(self._absent_since_s)
 
 
 def _connection() -> str:

@@ -47,6 +47,8 @@ class Route:
         self._next = 0
         self._suspected_until_ms: dict[MemberId, int] = {}
         self._hints_followed = 0
+        self._stranger: MemberId | None = None
+        """A leader that was named and is not among the members, since `know` was asked last."""
         self.leader: MemberId | None = None
         """Who led last, as far as known."""
 
@@ -55,10 +57,14 @@ class Route:
         """Everyone who may be asked."""
         return self._members
 
-    def know(self, members: Sequence[MemberId]) -> None:
-        """These are the members now. The first to be asked is drawn, or all clients would ask the same one."""
+    def know(self, members: Sequence[MemberId]) -> bool:
+        """These are the members now. The first to be asked is drawn, or all clients would ask the same one.
+
+        True: somebody named a leader who is not among them.
+        """
+        stranger, self._stranger = self._stranger, None
         if tuple(members) == self._members:
-            return
+            return stranger is not None and stranger not in self._members
         self._members = tuple(members)
         self._next = self._dice.randrange(max(1, len(self._members)))
         self._suspected_until_ms = {
@@ -66,6 +72,7 @@ class Route:
         }
         if self.leader not in self._members:
             self.leader = None
+        return stranger is not None and stranger not in self._members
 
     def next_member(self, now_ms: int) -> MemberId | None:
         """Each in turn, those under suspicion only when all are; None without members."""
@@ -99,6 +106,8 @@ class Route:
         """
         if self.leader == member_id:
             self.leader = None
+        if hint is not None and hint not in self._members:
+            self._stranger = hint
         if self.leader is not None or hint is None or hint == member_id or hint not in self._members:
             return
         if self._hints_followed < HINTS_IN_A_ROW and not self._is_suspected(hint, now_ms):

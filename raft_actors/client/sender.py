@@ -200,7 +200,8 @@ class Caller:
             self._receive(self._inbox.get(timeout=wait_s))
         self._receive_all()
         now_ms = self._clock.now_ms()
-        self._engine.know(self.servers.members())
+        if self._engine.know(self.servers.members()):
+            self.servers.look_again()
         self._engine.tick(now_ms)
         for call in self._engine.next_calls(now_ms):
             done = partial(self._answered, call.number)

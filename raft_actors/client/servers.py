@@ -19,6 +19,10 @@ class Servers(Protocol):
         """Those known by now, ascending; empty while they are being looked up."""
         ...
 
+    def look_again(self) -> None:
+        """Somebody named a member who is not among them: look soon, and not more often than is good."""
+        ...
+
     def begin(self, member_id: MemberId, method: str, data: bytes, done: Callable[[bytes | None], None]) -> bool:
         """Call `method` ("submit" or "query") with `data`.
 

@@ -25,10 +25,10 @@ from raft_actors.client.callers import SharedCaller
 from raft_actors.client.ray_servers import RayServers
 from raft_actors.client.sender import Caller
 from raft_actors.cluster.lifecycle import group_options, member_rows, members_of, start_group, stop_group
+from raft_actors.cluster.membership import Members
 from raft_actors.cluster.options import MEMBERS_DEFAULT, GroupOptions
 from raft_actors.cluster.recorder import start_recorder
 from raft_actors.config import RaftConfig
-from raft_actors.core.types import MemberId
 from raft_actors.errors import StartTimeout, UnknownGroup
 from raft_actors.names import NAMESPACE, check_group, peer_name, server_name
 from raft_actors.storage.interface import OpenStorage
@@ -53,6 +53,7 @@ def start(
     storage: OpenStorage = FileStorage.open,
     allow_unsafe_data_dir: bool = False,
     record_dir: str | None = None,
+    replace_after_s: float | None = None,
     start_timeout_s: float = 60.0,
 ) -> Group:
     """Start a replicated `state_machine`, or attach to the group of this name; returns after one committed write.
@@ -73,6 +74,7 @@ def start(
         settings=settings,
         open_storage=storage,
         record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
+        replace_after_s=replace_after_s,
     )
     public = options.public()
     named = {
@@ -82,6 +84,7 @@ def start(
         "config": config,
         "settings": sessions,
         "record_dir": record_dir,
+        "replace_after_s": replace_after_s,
     }
     given = {option: public[option] for option, value in named.items() if value is not None}
     start_and_write(options, given, start_timeout_s)
@@ -139,6 +142,11 @@ class Group:
         """One row for each member."""
         return group_status(self.name)
 
+    @property
+    def membership(self) -> Members:
+        """The members, for changing them: `group.membership.replace(2)`."""
+        return Members(self.name)
+
     def shutdown(self, *, delete_data: bool = False) -> None:
         """Clean end of every member; the data stays, unless `delete_data`. Raises `PeerFailed`."""
         self.close()
@@ -170,6 +178,8 @@ class MemberStatus:
     role: str | None = None
     term: int = 0
     leader: int | None = None
+    voter: bool | None = None
+    """Whether it votes, by the configuration that it has in force itself."""
     commit_index: int | None = None
     last_applied: int | None = None
     log_bytes: int | None = None
@@ -191,6 +201,8 @@ class MemberStatus:
     """Longest stall of its owner loop lately: a large one tells of a starved machine."""
     server_stall_ms_max: float | None = None
     """The same of its application's loop: of a starved machine, or of a command that takes long."""
+    voters: list[int] | None = None
+    """Who votes, by the configuration that it has in force itself."""
     dropped: dict[str, int] | None = None
     """Messages from outside that were not obeyed, by reason."""
 
@@ -227,23 +239,23 @@ def start_and_write(options: GroupOptions, given: Mapping[str, Any], timeout_s: 
     """Start or attach, then commit one write; says what it was in the log. Returns as `start_group`."""
     deadline_s = time.monotonic() + timeout_s
     how = start_group(options, given, timeout_s)
-    index = _committed_write(options.group, options.members, deadline_s, timeout_s)
+    index = _committed_write(options.group, deadline_s, timeout_s)
     if options.record_dir is not None:
         start_recorder(options.group, options.members, options.record_dir, options.config.to_dict())
     LOG.info("group=%s %s: %s members, log at index %s", options.group, how, options.members, index)
     return how
 
 
-def _committed_write(group: str, members: int, deadline_s: float, timeout_s: float) -> int:
+def _committed_write(group: str, deadline_s: float, timeout_s: float) -> int:
     """Commit one entry that no state machine sees: a frame that its own acknowledgement fences (contracts rule 3)."""
     client_id, number = ClientId(os.urandom(16)), 0
     while True:
-        for member_id in range(members):
+        for member_id in members_of(group):
             number += 1
             frame = Frame(client_id=client_id, sequence=0, acked_below=1, opens=0, command=b"")
             request = Submit(attempts=(Attempt(number=number, frame=frame),), timeout_ms=WRITE_ATTEMPT_MS)
             try:
-                server = ray.get_actor(server_name(group, MemberId(member_id)), namespace=NAMESPACE)
+                server = ray.get_actor(server_name(group, member_id), namespace=NAMESPACE)
                 data = ray.get(server.submit.remote(SUBMIT.encode(request)), timeout=WRITE_ATTEMPT_MS / 500)
                 (answer,) = ANSWERS.decode(data)
             except (ValueError, RayError):

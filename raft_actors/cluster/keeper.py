@@ -1,44 +1,46 @@
 """The keeper: creates a group's members where their data is, bootstraps the group once, brings back what is gone.
 
-Here:   `Keeper` and its actor.
-Never:  any state of its own: truth is in the members' directories. It may die and be started again at any moment.
+Here:   `Keeper` and its actor: one look after the other.
+Never:  any state of its own: truth is in the members' logs. It may die and be started again at any moment. What has to
+        be done at members that come and go is decided in upkeep.py, where members live in placing.py.
 
 Creating the keeper by name is also the mutex of starting a group: Ray gives a name to one actor, its arguments are the
 options, and every starter waits for this one. So a starter that dies leaves nothing half done that nobody finishes
 (contracts rule 6). The rules:
 
+- Who belongs to the group, the newest configuration found says, as soon as one is found; before, the options.
 - If any live node holds an *initialised* directory of the group, a member is created only where its directory lies. A
   missing one is waited for: an empty directory in its place could make a majority that has forgotten everything.
 - Bootstrap is computed from what all members said, never drawn: all of them uninitialised, or the very record that one
   of them holds already.
-- Members are pinned by address or label, never by node id: a machine that comes back has a new one.
+- An empty directory comes to a member's place only where the log says that the place is vacant (docs/adr/0013).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError
 
-from raft_actors.application.actor import application_actor_options
-from raft_actors.cluster.nodes import (
-    NodeReport,
-    live_nodes,
-    package_trouble,
-    pin_to_address,
-    pin_to_labels,
-    survey,
-)
+from raft_actors.cluster.actors import Actors, answer_of
+from raft_actors.cluster.membership import ask_membership
+from raft_actors.cluster.nodes import NodeReport, live_nodes, package_trouble, set_aside_on, survey
 from raft_actors.cluster.options import GroupOptions
-from raft_actors.codec import cluster_id_of, decode_genesis, encode_genesis
+from raft_actors.cluster.placing import first_pin, for_vacant_place, names, pin_of, where_it_lies
+from raft_actors.cluster.upkeep import End, Fill, Seen, Step, in_words, next_steps
+from raft_actors.codec import cluster_id_of, decode_configuration, decode_genesis, encode_genesis
+from raft_actors.core.effects import ChangeRefused
 from raft_actors.core.entries import Configuration, Genesis, Member
+from raft_actors.core.quorum import majority
 from raft_actors.core.types import DirectoryId, MemberId
-from raft_actors.names import NAMESPACE, keeper_name, peer_name, server_name
-from raft_actors.peer.actor import PeerPlace, RaftPeer, peer_actor_options
-from raft_actors.peer.surroundings import PeerOptions
+from raft_actors.names import NAMESPACE, keeper_name
+from raft_actors.peer.membership import Membership
+from raft_actors.peer.standing import PeerState
 from raft_actors.process import log_to_stderr
 
 LOG: Final = logging.getLogger("raft_actors.keeper")
@@ -46,8 +48,12 @@ LOG: Final = logging.getLogger("raft_actors.keeper")
 LOOK_INTERVAL_S: Final = 5.0
 """How often a started group is looked after."""
 START_INTERVAL_S: Final = 0.2
-"""How often while it is being started."""
-DESCRIBE_TIMEOUT_S: Final = 3.0
+"""How often while it is being started, or somebody is on the way to become a member."""
+STOP_TIMEOUT_S: Final = 15.0
+CHANGE_TIMEOUT_S: Final = 2.0
+
+Descriptions = Mapping[MemberId, dict[str, Any] | None]
+"""What each peer said of itself; None where it did not answer."""
 
 
 class Keeper:
@@ -56,14 +62,20 @@ class Keeper:
     def __init__(self, options: GroupOptions) -> None:
         log_to_stderr()
         self._options = options
-        self._pins: dict[MemberId, dict[str, Any]] = {}
-        self._peers: dict[MemberId, Any] = {}
-        self._servers: dict[MemberId, Any] = {}
+        self._actors = Actors(options)
+        self._configuration: Configuration | None = None
+        """The newest that any member had in force at the last look."""
         self._waiting_for: dict[MemberId, str] = {}
+        self._wishes: dict[MemberId, str] = {}
+        """On which node a vacant place shall be served."""
+        self._silent_since_s: dict[MemberId, float] = {}
         self._started = False
         self._created = False
+        self._busy = False
+        """Somebody is on the way to become a member, or to be none."""
         self._trouble: str | None = None
         self._warned: set[str] = set()
+        self._hasten = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
@@ -71,8 +83,13 @@ class Keeper:
     # -- questions ----------------------------------------------------------------------------------------------------
 
     def options(self) -> dict[str, Any]:
-        """The group's options, comparable."""
-        return self._options.public()
+        """The group's options, comparable; `members` is how many places its newest configuration has."""
+        public = self._options.public()
+        return public if self._configuration is None else {**public, "members": len(self._configuration.members)}
+
+    def whole_options(self) -> GroupOptions:
+        """What it was started with, code and all."""
+        return self._options
 
     def progress(self) -> dict[str, Any]:
         """How far the start is: `started` once all members that can be reached belong to the group."""
@@ -83,156 +100,159 @@ class Keeper:
             "waiting_for": {int(member_id): why for member_id, why in sorted(self._waiting_for.items())},
         }
 
-    def stop(self) -> None:
-        """Bring nothing back any more. Returns when the round under way is over."""
-        self._stop.set()
-        self._thread.join(DESCRIBE_TIMEOUT_S * 4)
+    def fill(self, member_id: int, node: str | None) -> str | None:
+        """Somebody waits for a vacant place to be filled, on this node if one is named; why it is not yet."""
+        place = MemberId(member_id)
+        if node is not None and self._wishes.get(place) != node:
+            self._wishes[place] = node
+        self._hasten.set()
+        return self._waiting_for.get(place) or self._trouble
 
-    # -- the rounds ---------------------------------------------------------------------------------------------------
+    def hasten(self) -> None:
+        """Look again now."""
+        self._hasten.set()
+
+    def stop(self) -> None:
+        """Bring nothing back any more. Returns when the look under way is over."""
+        self._stop.set()
+        self._hasten.set()
+        self._thread.join(STOP_TIMEOUT_S)
+
+    # -- one look after the other -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(START_INTERVAL_S):
+            self._hasten.clear()
             try:
                 self._look()
                 self._trouble = None
-            except Exception as failure:  # a round that failed is tried again; what it met is said
+            except Exception as failure:  # a look that failed is tried again; what it met is said
                 trouble = f"{type(failure).__name__}: {failure}"
                 if trouble != self._trouble:
                     LOG.warning("group=%s %s", self._options.group, trouble)
                 self._trouble = trouble
-            self._stop.wait(LOOK_INTERVAL_S if self._started else START_INTERVAL_S)
+            if self._started and not self._busy:
+                self._hasten.wait(LOOK_INTERVAL_S)
 
     def _look(self) -> None:
-        missing = [member_id for member_id in self._members() if not self._has_actors(member_id)]
-        if missing:
-            self._create(missing)
+        self._actors.look()
+        said = self._actors.describe()
+        self._note(said)
+        if self._configuration is None:
+            self._begin(said)
+        else:
+            self._bring_back(self._configuration, said)
         if not self._started:
-            self._bootstrap()
+            self._bootstrap(said)
+        if self._started:
+            self._keep_up(said)
 
-    def _members(self) -> list[MemberId]:
-        return [MemberId(number) for number in range(self._options.members)]
-
-    def _has_actors(self, member_id: MemberId) -> bool:
-        peer = find_actor(peer_name(self._options.group, member_id))
-        server = find_actor(server_name(self._options.group, member_id))
-        self._peers[member_id], self._servers[member_id] = peer, server
-        return peer is not None and server is not None
+    def _note(self, said: Descriptions) -> None:
+        """Who is silent since when, and which configuration is the newest."""
+        now_s = time.monotonic()
+        self._silent_since_s = {
+            member_id: self._silent_since_s.get(member_id, now_s)
+            for member_id, description in said.items()
+            if description is None
+        }
+        newest = max((each for each in map(_configuration_of, said.values()) if each), key=_index, default=None)
+        if newest is not None:
+            self._configuration = newest[1]
 
     # -- creating -----------------------------------------------------------------------------------------------------
 
-    def _create(self, missing: list[MemberId]) -> None:
-        """Create the actors of these members where they belong; the others of the group are there."""
-        reports = survey(live_nodes(), self._options.data_dir, self._options.group, self._options.members)
+    def _begin(self, said: Descriptions) -> None:
+        """No record of the group is known yet. It may lie in a directory that nobody has opened."""
+        first = [MemberId(number) for number in range(self._options.members)]
+        if all(self._actors.are_complete(member_id) for member_id in first):
+            return
+        reports = self._survey()
+        found = {each.member_id: report for report in reports for each in report.found if each.directory_id}
+        for member_id, report in sorted(found.items()):
+            if not self._actors.are_complete(member_id):
+                self._create(member_id, pin_of(member_id, report.node, self._options.placement))
+        if self._stop.is_set():
+            return
+        undecided = [member_id for member_id in found if not _is_empty(said.get(member_id))]
+        for member_id in undecided:
+            self._waiting_for[member_id] = "it may hold the group's data, and does not say yet"
+        if undecided:
+            return  # nothing is created empty on a guess
+        machines = len({report.node.address for report in reports})
+        if machines < len(first) and self._options.placement is None:
+            self._warn_once(
+                f"{len(first)} members on {machines} machine(s): the group does not survive the loss of one of them"
+            )
+        for member_id in first:
+            if not self._actors.are_complete(member_id):
+                self._create(member_id, first_pin(member_id, self._options.placement, reports))
+
+    def _bring_back(self, configuration: Configuration, said: Descriptions) -> None:
+        """Members whose actors are gone, where their data is; nobody at vacant places (`_keep_up` fills those)."""
+        missing = [line for line in configuration.served() if not self._actors.are_complete(line.member_id)]
+        if not missing:
+            return
+        reports = self._survey()
+        for line in missing:
+            node = where_it_lies(line.directory_id, line.member_id, reports)
+            description = said.get(line.member_id)
+            if node is None and description is not None:  # its peer is there, on another directory
+                node = next((each.node for each in reports if each.node.node_id == description["node_id"]), None)
+            if node is None:
+                self._waiting_for[line.member_id] = (
+                    "its data directory is on no live node; bring that node back, or raft-kv member replace "
+                    f"{line.member_id}"
+                )
+            elif not self._stop.is_set():
+                self._create(line.member_id, pin_of(line.member_id, node, self._options.placement))
+
+    def _survey(self) -> list[NodeReport]:
+        reports = survey(live_nodes(), self._options.data_dir, self._options.group)
         trouble = next((report.trouble for report in reports if report.trouble is not None), package_trouble())
         if trouble is not None:
             raise RuntimeError(trouble)
-        located = self._locate(reports)
-        initialised = self._some_member_is_initialised()
-        for member_id in missing:
-            if self._stop.is_set():
-                return
-            if member_id in located:
-                self._place(member_id, located[member_id])
-        if not initialised and set(self._members()) - set(located):
-            initialised = self._some_member_is_initialised(wait=True)
-        for member_id in [member_id for member_id in missing if member_id not in located]:
-            if initialised:
-                self._waiting_for[member_id] = "its data directory is on no live node"
-            elif not self._stop.is_set():
-                self._place(member_id, self._choose(member_id, reports))
+        return reports
 
-    def _locate(self, reports: list[NodeReport]) -> dict[MemberId, NodeReport]:
-        """Where each member's data lies. Raylets of one machine see the same directory: the first one is as good.
-
-        Where a member has several directories, the one named in the group's newest configuration is meant.
-        """
-        named = {line.directory_id for line in self._known_configuration()}
-        located: dict[MemberId, tuple[DirectoryId, NodeReport]] = {}
-        for report in reports:
-            for found in report.found:
-                known = located.get(found.member_id)
-                if known is None or (found.directory_id in named and known[0] not in named):
-                    located[found.member_id] = (found.directory_id, report)
-                elif known[0] != found.directory_id and not {known[0], found.directory_id} & named:
-                    raise RuntimeError(
-                        f"member {found.member_id} has data on two nodes ({known[1].node.address} and "
-                        f"{report.node.address}) and nothing tells which is meant; move one of the directories away"
-                    )
-        return {member_id: report for member_id, (_, report) in located.items()}
-
-    def _known_configuration(self) -> tuple[Member, ...]:
-        for description in self._descriptions(self._members()).values():
-            if description is not None and description["genesis"] is not None:
-                return decode_genesis(description["genesis"]).configuration.members
-        return ()
-
-    def _choose(self, member_id: MemberId, reports: list[NodeReport]) -> NodeReport:
-        """Spread a new group over the machines; two members on one are allowed, with a warning."""
-        by_address = {report.node.address: report for report in reversed(reports)}
-        addresses = sorted(by_address)
-        if len(addresses) < self._options.members and self._options.placement is None:
-            self._warn_once(
-                f"{self._options.members} members on {len(addresses)} machine(s): the group does not survive the loss "
-                "of one of them"
-            )
-        return by_address[addresses[member_id % len(addresses)]]
-
-    def _place(self, member_id: MemberId, report: NodeReport) -> None:
-        if self._options.placement is not None:
-            pin = pin_to_labels(self._options.placement[member_id])
-        else:
-            pin = pin_to_address(report.node.address)
-        self._pins[member_id] = pin
+    def _create(self, member_id: MemberId, pin: Mapping[str, Any]) -> None:
+        if self._stop.is_set():
+            return
         self._waiting_for[member_id] = f"Ray has not started it yet (pinned to {pin})"
-        group = self._options.group
-        if self._peers[member_id] is None:
-            options = PeerOptions(group=group, member_id=member_id, config=self._options.config)
-            place = PeerPlace(
-                data_dir=self._options.data_dir,
-                allow_unsafe_data_dir=self._options.allow_unsafe_data_dir,
-                open_storage=self._options.open_storage,
-            )
-            self._peers[member_id] = _created(
-                RaftPeer.options(**peer_actor_options(peer_name(group, member_id)), **pin),
-                (options, place),
-                peer_name(group, member_id),
-            )
-        if self._servers[member_id] is None:
-            self._servers[member_id] = _created(
-                ray.remote(self._options.application).options(
-                    **application_actor_options(server_name(group, member_id)), **pin
-                ),
-                (group, member_id, self._options.machine),
-                server_name(group, member_id),
-            )
+        self._actors.create(member_id, pin)
 
     # -- bootstrap ----------------------------------------------------------------------------------------------------
 
-    def _bootstrap(self) -> None:
+    def _bootstrap(self, said: Descriptions) -> None:
         """Contracts rule 6: all uninitialised, or the very record of one that is not."""
-        descriptions = self._descriptions(self._members())
-        for member_id, description in descriptions.items():
+        self._say_who_is_waited_for(said)
+        known = {member_id: each for member_id, each in said.items() if each is not None}
+        record = next((each["genesis"] for each in known.values() if each["genesis"] is not None), None)
+        empty = [member_id for member_id, each in known.items() if each["state"] == PeerState.UNINITIALISED.value]
+        if record is None and sorted(empty) == list(range(self._options.members)):
+            record = encode_genesis(self._new_genesis(known))
+            self._created = True
+            LOG.warning("group=%s created, with %s members", self._options.group, self._options.members)
+        named = [] if record is None else self._complete(record, {member_id: known[member_id] for member_id in empty})
+        running = {member_id for member_id, each in known.items() if each["state"] == PeerState.RUNNING.value}
+        voters = {line.member_id for line in self._configuration.voters()} if self._configuration else set()
+        self._started = not named and bool(voters) and len(running & voters) >= majority(len(voters))
+
+    def _say_who_is_waited_for(self, said: Descriptions) -> None:
+        if self._configuration is None:
+            places = [MemberId(number) for number in range(self._options.members)]
+        else:
+            places = [line.member_id for line in self._configuration.served()]
+        for member_id in places:
+            description = said.get(member_id)
             if description is None:
                 self._waiting_for.setdefault(member_id, "it does not answer")
             elif description["error"] is not None:
                 self._waiting_for[member_id] = description["error"]
-            elif description["state"] in ("running", "recovering"):
+            elif description["state"] in (PeerState.RUNNING.value, PeerState.RECOVERING.value):
                 self._waiting_for.pop(member_id, None)
             else:
                 self._waiting_for[member_id] = f"it is {description['state']}"
-        known = {member_id: each for member_id, each in descriptions.items() if each is not None}
-        record = next((each["genesis"] for each in known.values() if each["genesis"] is not None), None)
-        empty = [member_id for member_id, each in known.items() if each["state"] == "uninitialised"]
-        if record is None and len(empty) == self._options.members:
-            record = encode_genesis(self._new_genesis(known))
-            self._created = True
-            LOG.warning("group=%s created, with %s members", self._options.group, self._options.members)
-        if record is not None:
-            self._complete(record, {member_id: known[member_id] for member_id in empty})
-        running = [each for each in known.values() if each["state"] == "running"]
-        self._started = record is not None and len(running) > self._options.members // 2 and not empty
 
-    def _new_genesis(self, descriptions: dict[MemberId, dict[str, Any]]) -> Genesis:
+    def _new_genesis(self, descriptions: Mapping[MemberId, dict[str, Any]]) -> Genesis:
         members = tuple(
             Member(member_id=member_id, directory_id=DirectoryId(each["directory_id"]), voter=True)
             for member_id, each in sorted(descriptions.items())
@@ -244,41 +264,104 @@ class Keeper:
             settings=self._options.settings,
         )
 
-    def _complete(self, record: bytes, empty: dict[MemberId, dict[str, Any]]) -> None:
-        """Hand the record to members that are named in it and do not have it."""
+    def _complete(self, record: bytes, empty: Mapping[MemberId, dict[str, Any]]) -> list[MemberId]:
+        """Hand the record to members that are named in it and do not have it. Which they are."""
         genesis = decode_genesis(record)
+        named = []
         for member_id, description in empty.items():
             line = genesis.configuration.find(member_id)
             if line is None or line.directory_id != description["directory_id"]:
                 self._waiting_for[member_id] = (
-                    "its data directory is empty, and the group knows it by another one: bring the old directory back"
+                    "its data directory is empty, and the group knows it by another one: bring the old directory back, "
+                    f"or raft-kv member replace {member_id}"
                 )
                 continue
-            refusal = _ask(self._peers[member_id].bootstrap.remote(record))
-            if isinstance(refusal, str):
+            named.append(member_id)
+            refusal = self._hand(member_id, record)
+            if refusal is not None:
                 self._waiting_for[member_id] = refusal
+        return named
 
-    def _some_member_is_initialised(self, *, wait: bool = False) -> bool:
-        """Whether a member of the group has its record. `wait`: members just created get the time to open their log."""
-        for _ in range(20 if wait else 1):
-            descriptions = [each for each in self._descriptions(self._members()).values() if each is not None]
-            if any(each["genesis"] is not None for each in descriptions):
-                return True
-            if all(each["state"] != "starting" for each in descriptions):
-                return False
-            self._stop.wait(START_INTERVAL_S)
-        return True  # one of them may well be: nothing is created empty on a guess
+    def _hand(self, member_id: MemberId, record: bytes) -> str | None:
+        answer = answer_of(self._actors.peers[member_id].bootstrap.remote(record), CHANGE_TIMEOUT_S)
+        return answer if isinstance(answer, str) else None
 
-    def _descriptions(self, members: list[MemberId]) -> dict[MemberId, dict[str, Any] | None]:
-        """What the members say of themselves; None for those without an actor or an answer."""
-        refs = {
-            member_id: self._peers[member_id].describe.remote()
-            for member_id in members
-            if self._peers.get(member_id) is not None
-        }
-        if refs:
-            ray.wait(list(refs.values()), num_returns=len(refs), timeout=DESCRIBE_TIMEOUT_S)
-        return {member_id: _ask(refs[member_id], 0.1) if member_id in refs else None for member_id in members}
+    # -- members that come and go -------------------------------------------------------------------------------------
+
+    def _keep_up(self, said: Descriptions) -> None:
+        """What the log wants to be different (upkeep.py). `said` was said before the membership is asked for."""
+        view = ask_membership(self._actors.peers)
+        if view is None:
+            return
+        seen = {member_id: self._seen(member_id, said.get(member_id)) for member_id in self._actors.members}
+        steps = next_steps(
+            view,
+            seen,
+            promotion_lag_max=self._options.config.core().promotion_lag_max,
+            replace_after_s=self._options.replace_after_s,
+        )
+        on_the_way = any(not line.voter for line in view.lines)
+        self._busy = bool(steps) or on_the_way or not view.committed
+        for step in steps:
+            if not self._stop.is_set():
+                self._take(step, view, said)
+        for line in view.lines:
+            if line.voter:
+                self._wishes.pop(line.member_id, None)
+                self._waiting_for.pop(line.member_id, None)
+
+    def _seen(self, member_id: MemberId, description: dict[str, Any] | None) -> Seen:
+        wish = self._wishes.get(member_id)
+        if description is None:
+            since_s = self._silent_since_s.get(member_id)
+            silent_s = 0.0 if since_s is None else time.monotonic() - since_s
+            return Seen(state=None, directory_id=None, silent_s=silent_s, in_the_way=wish is not None)
+        elsewhere = wish is not None and not any(
+            names(wish, node) for node in live_nodes() if node.node_id == description["node_id"]
+        )
+        return Seen(
+            state=PeerState(description["state"]),
+            directory_id=description["directory_id"],
+            silent_s=0.0,
+            in_the_way=elsewhere,
+        )
+
+    def _take(self, step: Step, view: Membership, said: Descriptions) -> None:
+        match step:
+            case Fill(member_id=member_id):
+                self._fill(member_id, said)
+            case End(member_id=member_id, why=why):
+                LOG.warning("group=%s member=%s its actors are ended: %s", self._options.group, member_id, why)
+                self._actors.end(member_id)
+                self._waiting_for.pop(member_id, None)
+            case change:
+                LOG.warning("group=%s asks member %s to %s", self._options.group, view.leader, in_words(change))
+                leader = self._actors.peers[view.leader]
+                answer = answer_of(leader.change_membership.remote(int(view.index), change), CHANGE_TIMEOUT_S)
+                if isinstance(answer, ChangeRefused):
+                    LOG.info("group=%s refused: %s", self._options.group, answer.reason.value)
+
+    def _fill(self, member_id: MemberId, said: Descriptions) -> None:
+        """An empty directory for a vacant place. What lies there is looked at before the place is asked for again."""
+        reports = self._survey()
+        busy = Counter(str(each["node_id"]) for each in said.values() if each is not None)
+        node = for_vacant_place(member_id, self._wishes.get(member_id), self._options.placement, reports, busy)
+        if node is None:
+            wish = self._wishes[member_id]
+            self._waiting_for[member_id] = f"no live node is {wish}: see `ray status`, or name another"
+            return
+        found = next(report.found for report in reports if report.node == node)
+        lies_there = next((each for each in found if each.member_id == member_id), None)
+        if lies_there is not None:
+            again = ask_membership(self._actors.peers)
+            line = None if again is None or not again.committed else again.line(member_id)
+            if line is None or line.directory_id is not None:
+                return
+            aside = set_aside_on(node, self._options.group, lies_there)
+            LOG.warning(
+                "group=%s member=%s what lay in its place is set aside: %s", self._options.group, member_id, aside
+            )
+        self._create(member_id, pin_of(member_id, node, self._options.placement))
 
     def _warn_once(self, warning: str) -> None:
         if warning not in self._warned:
@@ -286,27 +369,21 @@ class Keeper:
             LOG.warning("group=%s %s", self._options.group, warning)
 
 
-def find_actor(name: str) -> Any:
-    """The handle of one of our actors, or None when there is none of this name."""
-    try:
-        return ray.get_actor(name, namespace=NAMESPACE)
-    except ValueError:
+def _is_empty(description: dict[str, Any] | None) -> bool:
+    return description is not None and description["state"] == PeerState.UNINITIALISED.value
+
+
+def _configuration_of(description: dict[str, Any] | None) -> tuple[int, Configuration] | None:
+    """What this peer has in force, and where that stands; a failed one knows the group's record at least."""
+    if description is None or description["genesis"] is None:
         return None
+    if description.get("configuration") is None:
+        return 0, decode_genesis(description["genesis"]).configuration
+    return int(description["configuration_index"]), decode_configuration(description["configuration"])
 
 
-def _created(actor_class: Any, arguments: tuple[Any, ...], name: str) -> Any:
-    """Create the actor; another keeper, of a moment ago, may have been first."""
-    try:
-        return actor_class.remote(*arguments)
-    except ValueError:
-        return find_actor(name)
-
-
-def _ask(ref: Any, timeout_s: float = DESCRIBE_TIMEOUT_S) -> Any:
-    try:
-        return ray.get(ref, timeout=timeout_s)
-    except RayError:
-        return None
+def _index(found: tuple[int, Configuration]) -> int:
+    return found[0]
 
 
 RayKeeper: Any = ray.remote(Keeper)
@@ -318,7 +395,7 @@ def keeper_actor_options(group: str) -> dict[str, Any]:
         "name": keeper_name(group),
         "namespace": NAMESPACE,
         "lifetime": "detached",  # outlives the driver that started the group
-        "max_restarts": -1,  # it has no state: its arguments and the members' directories are all it needs
+        "max_restarts": -1,  # it has no state: its arguments and the members' logs are all it needs
         "max_task_retries": 0,
         "max_concurrency": 4,  # a question does not wait for another one
         "num_cpus": 0,

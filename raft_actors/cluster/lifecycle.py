@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from raft_actors._version import __version__
-from raft_actors.cluster.keeper import RayKeeper, find_actor, keeper_actor_options
+from raft_actors.cluster.actors import answer_of, find_actor, members_with_actors
+from raft_actors.cluster.keeper import RayKeeper, keeper_actor_options
 from raft_actors.cluster.nodes import live_nodes, on_node, package_trouble
-from raft_actors.cluster.options import MEMBERS_MAX, GroupOptions, differences
+from raft_actors.cluster.options import GroupOptions, differences
 from raft_actors.cluster.recorder import stop_recorder
 from raft_actors.core.types import MemberId
 from raft_actors.errors import (
@@ -32,17 +33,15 @@ from raft_actors.errors import (
     UnknownGroup,
     VersionDiffers,
 )
-from raft_actors.names import NAMESPACE, check_group, keeper_name, member_of, peer_name, server_name
-from raft_actors.storage.place import member_path
-from raft_actors.storage.visit import delete_directory
+from raft_actors.names import NAMESPACE, check_group, keeper_name, peer_name, server_name
+from raft_actors.storage.place import member_directories, member_path
+from raft_actors.storage.visit import delete_aside, delete_directory
 
 LOG: Final = logging.getLogger("raft_actors.cluster")
 
 POLL_S: Final = 0.05
 ASK_TIMEOUT_S: Final = 5.0
 DELETE_ATTEMPTS: Final = 40
-DELETABLE: Final = tuple(MemberId(number) for number in range(MEMBERS_MAX))
-"""Whose data is deleted when no member is known any more."""
 
 
 def require_ray() -> None:
@@ -82,20 +81,29 @@ def _start_or_attach(options: GroupOptions, given: Mapping[str, Any], deadline_s
     keeper, existed = _keeper(options)
     running = _within(keeper.options.remote(), deadline_s, options.group)
     _check_version(options.group, running)
-    lines = differences(given, running)
-    if lines:
-        raise OptionsDiffer(
-            f"group {options.group!r} runs with other options ({'; '.join(lines)}): leave them out to attach to it, or "
-            "shut it down first",
-            differences=lines,
-        )
+    _check_options(options.group, given, running)
     while True:
         progress = _within(keeper.progress.remote(), deadline_s, options.group)
         if progress["started"]:
+            running = _within(keeper.options.remote(), deadline_s, options.group)
+            _check_options(options.group, given, running)  # how many members there are, a resumed group's log says
             return "running" if existed else ("created" if progress["created"] else "resumed")
         if time.monotonic() > deadline_s:
             raise _start_timeout(options.group, timeout_s, progress)
         time.sleep(POLL_S)
+
+
+def _check_options(group: str, given: Mapping[str, Any], running: Mapping[str, Any]) -> None:
+    lines = differences(given, running)
+    if not lines:
+        return
+    cure = "leave them out to attach to it, or shut it down first"
+    if "members" in given and given["members"] != running["members"]:
+        cure += "; `raft-kv member add` and `raft-kv member remove` change its members while it runs"
+    raise OptionsDiffer(
+        f"group {group!r} runs with other options ({'; '.join(lines)}): {cure}",
+        differences=lines,
+    )
 
 
 def _keeper(options: GroupOptions) -> tuple[Any, bool]:
@@ -138,14 +146,7 @@ def members_of(group: str) -> list[MemberId]:
     """Members whose peer has an actor now, alive or restarting."""
     require_ray()
     check_group(group)
-    names = ray.util.list_named_actors(all_namespaces=True)
-    found = {
-        member_of(row["name"], group, part)
-        for row in names
-        if row["namespace"] == NAMESPACE
-        for part in ("peer", "server")
-    }
-    return sorted(member_id for member_id in found if member_id is not None)
+    return members_with_actors(group)
 
 
 def group_options(group: str, timeout_s: float) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def group_options(group: str, timeout_s: float) -> dict[str, Any]:
         left_s = deadline_s - time.monotonic()
         options: dict[str, Any] = {}
         if keeper is not None:
-            options = _answer(keeper.options.remote(), max(0.1, left_s), {})
+            options = answer_of(keeper.options.remote(), max(0.1, left_s), {})
         if options or left_s <= 0:
             if options:
                 _check_version(group, options)
@@ -246,7 +247,7 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
     options = None
     if keeper is not None:
         options = _options_of(keeper)
-        _answer(keeper.stop.remote(), timeout_s, None)
+        answer_of(keeper.stop.remote(), timeout_s, None)
         ray.kill(keeper, no_restart=True)
         members = members_of(group)  # its last round may have created some
     for member_id in members:
@@ -258,7 +259,7 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
     if delete_data and options is None:
         failures.append("no data was deleted: the keeper, which knows where it lies, is gone; delete it by hand")
     elif delete_data and options is not None:
-        failures.extend(_delete(group, options["data_dir"], members or DELETABLE, timeout_s))
+        failures.extend(_delete(group, options["data_dir"], timeout_s))
     if failures:
         raise PeerFailed(
             f"group {group!r} ended, and its members had recorded: {'; '.join(failures)}", failures=failures
@@ -269,7 +270,7 @@ def _options_of(keeper: Any) -> dict[str, Any] | None:
     """Its options, also from a keeper that Ray is just starting again; None when it does not answer."""
     deadline_s = time.monotonic() + ASK_TIMEOUT_S
     while True:
-        options: dict[str, Any] | None = _answer(keeper.options.remote(), ASK_TIMEOUT_S, None)
+        options: dict[str, Any] | None = answer_of(keeper.options.remote(), ASK_TIMEOUT_S, None)
         if options is not None or time.monotonic() > deadline_s:
             return options
         time.sleep(POLL_S)
@@ -300,27 +301,28 @@ def _kill_peers(peers: Mapping[MemberId, Any], timeout_s: float) -> list[str]:
     return failures
 
 
-def _delete(group: str, data_dir: str | None, members: Sequence[MemberId], timeout_s: float) -> list[str]:
-    """Delete the members' directories on all live nodes; a sentence for each that could not be."""
+def _delete(group: str, data_dir: str | None, timeout_s: float) -> list[str]:
+    """Delete all directories of the group on all live nodes; a sentence for each that could not be."""
     delete = ray.remote(_delete_here)
     refs = [
-        delete.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group, members)
+        delete.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group)
         for node in live_nodes()
     ]
     ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
     return [
-        trouble for ref in refs for trouble in _answer(ref, 0.05, ["a node did not answer: data may be left there"])
+        trouble for ref in refs for trouble in answer_of(ref, 0.05, ["a node did not answer: data may be left there"])
     ]
 
 
-def _delete_here(data_dir: str | None, group: str, members: Sequence[MemberId]) -> list[str]:
+def _delete_here(data_dir: str | None, group: str) -> list[str]:
     """Runs on a node. A process that is just ending may hold its lock for a moment."""
     troubles = []
-    for member_id in members:
+    for member_id in member_directories(data_dir, group):
         path = member_path(data_dir, group, member_id)
         for attempts_left in reversed(range(DELETE_ATTEMPTS)):
             try:
                 delete_directory(path, group=group, member_id=member_id, allow_unsafe_data_dir=True)
+                delete_aside(path)
                 break
             except DirectoryLocked as refusal:
                 if not attempts_left:
@@ -330,10 +332,3 @@ def _delete_here(data_dir: str | None, group: str, members: Sequence[MemberId]) 
                 troubles.append(f"{path}: {refusal}")
                 break
     return troubles
-
-
-def _answer(ref: Any, timeout_s: float, otherwise: Any) -> Any:
-    try:
-        return ray.get(ref, timeout=timeout_s)
-    except RayError:
-        return otherwise

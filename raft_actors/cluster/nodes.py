@@ -7,6 +7,7 @@ Never:  which member goes where (keeper.py).
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raft_actors._version import __version__
 from raft_actors.core.types import DirectoryId, MemberId
-from raft_actors.storage.place import member_path
-from raft_actors.storage.visit import peek_identity
+from raft_actors.storage.place import member_directories, member_path
+from raft_actors.storage.visit import peek_identity, set_aside
 
 PROBE_TIMEOUT_S: Final = 20.0
 PIN_AMOUNT: Final = 0.001
@@ -40,7 +41,8 @@ class Found:
     """A data directory of the group."""
 
     member_id: MemberId
-    directory_id: DirectoryId
+    directory_id: DirectoryId | None
+    """None: it does not say whose it is."""
     path: str
 
 
@@ -79,11 +81,11 @@ def pin_to_labels(labels: Mapping[str, str]) -> dict[str, Any]:
     return {"label_selector": dict(labels)}
 
 
-def survey(nodes: Sequence[Node], data_dir: str | None, group: str, members: int) -> list[NodeReport]:
+def survey(nodes: Sequence[Node], data_dir: str | None, group: str) -> list[NodeReport]:
     """Probe all these nodes at once. A node that does not answer in time is reported as trouble."""
     probe = ray.remote(_probe)
     refs = [
-        probe.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group, members)
+        probe.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group)
         for node in nodes
     ]
     ready, _ = ray.wait(refs, num_returns=len(refs), timeout=PROBE_TIMEOUT_S)
@@ -102,15 +104,30 @@ def survey(nodes: Sequence[Node], data_dir: str | None, group: str, members: int
     return reports
 
 
-def _probe(data_dir: str | None, group: str, members: int) -> tuple[tuple[Found, ...], str | None]:
+def _probe(data_dir: str | None, group: str) -> tuple[tuple[Found, ...], str | None]:
     """Runs on a node: our packages there, and the group's directories. Changes nothing."""
     found = []
-    for number in range(members):
-        path = member_path(data_dir, group, MemberId(number))
-        directory_id = peek_identity(path, group=group, member_id=MemberId(number))
-        if directory_id is not None:
-            found.append(Found(member_id=MemberId(number), directory_id=directory_id, path=path))
+    for member_id in member_directories(data_dir, group):
+        path = member_path(data_dir, group, member_id)
+        if not os.path.isdir(path):
+            continue
+        directory_id = peek_identity(path, group=group, member_id=member_id)
+        found.append(Found(member_id=member_id, directory_id=directory_id, path=path))
     return tuple(found), package_trouble()
+
+
+def set_aside_on(node: Node, group: str, found: Found) -> str | None:
+    """Give a directory there another name (storage/visit.py); where it is now, None if it is another one by now.
+
+    Raises `RayError` when the node does not answer in time.
+    """
+    task = ray.remote(_set_aside).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node))
+    aside: str | None = ray.get(task.remote(group, found), timeout=PROBE_TIMEOUT_S)
+    return aside
+
+
+def _set_aside(group: str, found: Found) -> str | None:
+    return set_aside(found.path, group=group, member_id=found.member_id, directory_id=found.directory_id)
 
 
 def package_trouble() -> str | None:

@@ -19,6 +19,7 @@ from raft_actors.storage.interface import OpenStorage
 MEMBERS_MAX: Final = 15
 """More voters make every write slower and protect against nothing that happens."""
 MEMBERS_DEFAULT: Final = 3
+REPLACE_AFTER_S_MIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class GroupOptions:
     open_storage: OpenStorage
     """The persister: opens a member's directory (raft_actors.storage)."""
     record_dir: str | None
+    replace_after_s: float | None = None
+    """How long a voter may be silent before another directory takes its place unasked; None: for ever."""
     version: str = __version__
 
     def __post_init__(self) -> None:
@@ -50,6 +53,11 @@ class GroupOptions:
         if self.data_dir is not None and not self.data_dir.startswith(("/", "~", "$")):
             raise ConfigError(
                 f"data_dir={self.data_dir!r} means another place on each node: begin it with /, ~ or a $VARIABLE"
+            )
+        if self.replace_after_s is not None and not self.replace_after_s >= REPLACE_AFTER_S_MIN:
+            raise ConfigError(
+                f"replace_after_s={self.replace_after_s!r} must be at least {REPLACE_AFTER_S_MIN:g} seconds, or a "
+                "member that is only being restarted loses its place"
             )
         if self.placement is not None and len(self.placement) != self.members:
             raise ConfigError(
@@ -66,6 +74,7 @@ class GroupOptions:
             "placement": [dict(labels) for labels in self.placement] if self.placement is not None else None,
             "allow_unsafe_data_dir": self.allow_unsafe_data_dir,
             "record_dir": self.record_dir,
+            "replace_after_s": self.replace_after_s,
             "settings": self.settings.hex(),
             "version": self.version,
         }

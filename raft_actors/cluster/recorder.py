@@ -18,6 +18,7 @@ from weakref import WeakSet
 import ray
 from ray.exceptions import RayError
 
+from raft_actors.cluster.actors import members_with_actors
 from raft_actors.core.types import MemberId
 from raft_actors.names import NAMESPACE, peer_name, recorder_name
 from raft_actors.recording.clock import RunClock
@@ -46,7 +47,6 @@ class RunRecorder:
             versions={"ray": ray.__version__, "python": platform.python_version()},
         )
         self._group = group
-        self._members = [MemberId(number) for number in range(members)]
         self._writer = RunWriter(new_run_directory(root, group), facts)
         self._seen: dict[MemberId, tuple[int, int]] = {}
         """Per member: the process and the number of its newest event here."""
@@ -83,7 +83,7 @@ class RunRecorder:
 
     def _collect(self) -> None:
         asked = {}
-        for member_id in self._members:
+        for member_id in members_with_actors(self._group):
             with contextlib.suppress(ValueError, RayError):
                 peer = ray.get_actor(peer_name(self._group, member_id), namespace=NAMESPACE)
                 asked[member_id] = (peer.events.remote(*self._seen.get(member_id, (0, 0))), peer.status.remote())

@@ -84,6 +84,11 @@ def set_aside(path: str, *, group: str, member_id: MemberId, directory_id: Direc
 
 
 def delete_aside(path: str) -> None:
-    """Delete what was set aside from `path`, if anything was. Raises OSError."""
+    """Delete what was set aside from `path`, if anything was; the group's own directory if that was all.
+
+    Raises OSError.
+    """
     with suppress(FileNotFoundError):
         shutil.rmtree(path + ASIDE_SUFFIX)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))

@@ -1,0 +1,375 @@
+"""Changing who belongs to a group, from any driver, task or actor: `raft_actors.membership`, `kv.membership`.
+
+Here:   `Members`, its calls and their refusals; asking whoever leads.
+Never:  which change is safe (core/membership.py), creating and ending actors (keeper.py).
+
+A change is asked of the leader for the configuration that was looked at (contracts 12), and is made when it is
+committed. A leader that does not answer may have appended it all the same: so one looks again, and asks again only if
+what was wanted is not there. What has to happen on nodes, the keeper does; these calls wait for it, and say how far it
+is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import ray
+
+from raft_actors.cluster.actors import answer_of, find_actor, members_with_actors
+from raft_actors.cluster.options import MEMBERS_MAX
+from raft_actors.core.effects import ChangeRefusal, ChangeRefused, ChangeStarted, TransferEnd, TransferEnded
+from raft_actors.core.entries import Member
+from raft_actors.core.events import AddMember, Change, Promote, RemoveMember, RemovePlace
+from raft_actors.core.types import VACANT, MemberId
+from raft_actors.errors import (
+    AlreadyMember,
+    AlreadyVoter,
+    ChangeUnderWay,
+    LastVoter,
+    MemberLags,
+    MembershipError,
+    NoLeader,
+    NotMember,
+    RayNotInitialised,
+    TooFewLeft,
+    TransferFailed,
+)
+from raft_actors.names import check_group, keeper_name, peer_name
+from raft_actors.peer.membership import MemberLine, Membership
+
+TIMEOUT_S: Final = 10.0
+FILL_TIMEOUT_S: Final = 300.0
+"""What a new member may take by default: it is sent the whole state."""
+ASK_TIMEOUT_S: Final = 2.0
+POLL_S: Final = 0.1
+FILL_POLL_S: Final = 0.3
+TRANSFER_TIMEOUT_S: Final = 3.0
+
+Progress = Callable[[str], None]
+"""Told in a sentence how far a member is, when that changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRow:
+    """One place of a group, as its leader knows it."""
+
+    id: int
+    is_: str
+    """"voter", "non-voter" or "vacant"."""
+    directory_id: str | None
+    leads: bool
+    lag: int | None
+    """Entries that it is not known to hold of those that are committed."""
+    silent_ms: int | None
+    """For how long the leader has not heard of it."""
+
+    def row(self) -> dict[str, Any]:
+        """As a dict, in the order of the columns."""
+        return {
+            "id": self.id,
+            "is": self.is_,
+            "directory_id": self.directory_id,
+            "leads": self.leads,
+            "lag": self.lag,
+            "silent_ms": self.silent_ms,
+        }
+
+
+def ask_membership(peers: Mapping[MemberId, Any], timeout_s: float = ASK_TIMEOUT_S) -> Membership | None:
+    """What the confirmed leader among these says; of two that were confirmed, the later. None: there is none now."""
+    refs = [peer.membership.remote() for peer in peers.values()]
+    deadline_s = time.monotonic() + timeout_s
+    found: list[Membership] = []
+    while refs and not found and time.monotonic() < deadline_s:
+        ready, refs = ray.wait(refs, num_returns=1, timeout=max(0.0, deadline_s - time.monotonic()))
+        found = [answer for ref in ready if isinstance(answer := answer_of(ref, 0.1), Membership)]
+    return max(found, key=lambda each: each.term, default=None)
+
+
+class Members:
+    """The members of one group, by its name. Every call takes `timeout_s`, and raises `MembershipError`s."""
+
+    def __init__(self, group: str) -> None:
+        """Raises `InvalidName`, `RayNotInitialised`."""
+        self._group = check_group(group)
+        if not ray.is_initialized():
+            raise RayNotInitialised("no Ray in this process: call ray.init() or ray.init(address='auto') first")
+
+    def list(self, *, timeout_s: float = TIMEOUT_S) -> list[MemberRow]:
+        """All places, confirmed by the leader. Raises `NoLeader`."""
+        view = self._view(time.monotonic() + timeout_s)
+        return [_row(view, line) for line in view.lines]
+
+    def add(
+        self,
+        member_id: int | None = None,
+        *,
+        node: str | None = None,
+        timeout_s: float = FILL_TIMEOUT_S,
+        on_progress: Progress | None = None,
+    ) -> int:
+        """One member more, returned when it votes: its id, the lowest that is free unless given.
+
+        node: where it shall live, by address, node id or LABEL=VALUE; the keeper chooses otherwise. What takes longer
+        than `timeout_s` goes on without us (`TimeoutError` in a `ChangeUnderWay`). Raises `AlreadyMember`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        wanted: list[int] = []
+
+        def change(view: Membership) -> Change | None:
+            taken = {int(line.member_id) for line in view.lines}
+            if wanted and wanted[0] in taken:
+                return None
+            new = member_id if member_id is not None else min(set(range(MEMBERS_MAX + 1)) - taken)
+            if new in taken:
+                raise AlreadyMember(f"group {self._group!r} has a member {new}: leave the id out, or replace it")
+            if len(taken) >= MEMBERS_MAX or not 0 <= new < 10_000:
+                raise MembershipError(f"a group has at most {MEMBERS_MAX} members, with ids from 0 to 9999")
+            wanted[:] = [new]
+            return AddMember(member=Member(member_id=MemberId(new), directory_id=VACANT, voter=False))
+
+        self._change(change, deadline_s)
+        self._fill(MemberId(wanted[0]), node, deadline_s, on_progress)
+        return wanted[0]
+
+    def remove(self, member_id: int, *, timeout_s: float = TIMEOUT_S) -> None:
+        """One member less; its actors end, and its data stays where it lies.
+
+        Raises `NotMember`, `LastVoter`, `TooFewLeft` (who is left could not go on without it).
+        """
+        deadline_s = time.monotonic() + timeout_s
+        line = self._line(member_id, deadline_s)
+        self._stop_leading(line.member_id, deadline_s)
+        self._change(lambda view: _removal(view, line, keep_place=False), deadline_s)
+        self._hasten()
+        while line.member_id in members_with_actors(self._group) and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+
+    def promote(self, member_id: int, *, timeout_s: float = TIMEOUT_S) -> None:
+        """Let a member vote now; the keeper does it by itself once it has caught up.
+
+        Raises `NotMember`, `AlreadyVoter`, `MemberLags`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        line = self._line(member_id, deadline_s)
+        if line.directory_id is None:
+            raise MemberLags(f"place {member_id} is vacant: the keeper has to find a node for it first")
+        if line.voter:
+            raise AlreadyVoter(f"member {member_id} votes already")
+        directory_id = line.directory_id
+
+        def change(view: Membership) -> Change | None:
+            now = view.line(member_id)
+            voting = now is not None and now.voter and now.directory_id == directory_id
+            return None if voting else Promote(directory_id=directory_id)
+
+        self._change(change, deadline_s)
+
+    def replace(
+        self,
+        member_id: int,
+        *,
+        node: str | None = None,
+        timeout_s: float = FILL_TIMEOUT_S,
+        on_progress: Progress | None = None,
+    ) -> None:
+        """A member with another, empty directory in the place of this one, returned when it votes.
+
+        For a lost or damaged disk, a lost node, a wrong state. The old directory goes out first, committed by the
+        others; then the keeper brings a new one in (docs/adr/0013). `node` as for `add`. If this call ends early, the
+        keeper goes on, and the same call again waits for it. Raises `NotMember`, `LastVoter`, `TooFewLeft`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        line = self._line(member_id, deadline_s)
+        if line.directory_id is not None:
+            self._stop_leading(line.member_id, deadline_s)
+            self._change(lambda view: _removal(view, line, keep_place=True), deadline_s)
+        self._fill(line.member_id, node, deadline_s, on_progress)
+
+    def move_leader(self, to: int | None = None, *, timeout_s: float = TIMEOUT_S) -> int:
+        """Let another voter lead (dissertation §3.10), the one with most of the log unless named; who leads now.
+
+        Raises `NotMember`, `TransferFailed` (the old leader goes on), `NoLeader`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            view = self._view(deadline_s)
+            if to is not None and view.leader == to:
+                return to
+            directory_id = None
+            if to is not None:
+                line = self._line(to, deadline_s)
+                if not line.voter:
+                    raise TransferFailed(f"member {to} does not vote, so it cannot lead: promote it first")
+                directory_id = line.directory_id
+            ended = self._ask_leader(view, "transfer_leadership", directory_id, TRANSFER_TIMEOUT_S)
+            if isinstance(ended, TransferEnded) and ended.done:
+                return int(self._leader_after(view, deadline_s))
+            why = ended.why.value if isinstance(ended, TransferEnded) else "no answer"
+            again = isinstance(ended, TransferEnded) and ended.why in (TransferEnd.NOT_LEADER, TransferEnd.STEPPED_DOWN)
+            if not again or time.monotonic() > deadline_s:
+                raise TransferFailed(
+                    f"leadership of group {self._group!r} did not move ({why}): member {view.leader} leads on; see "
+                    "`raft-kv member list` for who lags, and try again"
+                )
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def _view(self, deadline_s: float) -> Membership:
+        while True:
+            peers = {
+                member_id: peer
+                for member_id in members_with_actors(self._group)
+                if (peer := find_actor(peer_name(self._group, member_id))) is not None
+            }
+            view = ask_membership(peers)
+            if view is not None:
+                return view
+            if time.monotonic() > deadline_s:
+                raise NoLeader(
+                    f"group {self._group!r} has no leader that a majority confirms: nothing can be changed; see "
+                    "`raft-kv status`, and `raft-kv recover` if the majority is lost for good"
+                )
+            time.sleep(POLL_S)
+
+    def _line(self, member_id: int, deadline_s: float) -> MemberLine:
+        line = self._view(deadline_s).line(member_id)
+        if line is None:
+            raise NotMember(f"group {self._group!r} has no member {member_id}: see `raft-kv member list`")
+        return line
+
+    def _ask_leader(self, view: Membership, method: str, *arguments: Any) -> Any:
+        peer = find_actor(peer_name(self._group, view.leader))
+        return None if peer is None else answer_of(getattr(peer, method).remote(*arguments), TRANSFER_TIMEOUT_S + 1.0)
+
+    def _change(self, change: Callable[[Membership], Change | None], deadline_s: float) -> None:
+        """Until `change` finds nothing more to do in a committed configuration."""
+        why: ChangeRefusal | None = None
+        while True:
+            view = self._view(deadline_s)
+            wanted = change(view)
+            if view.committed:
+                if wanted is None:
+                    return
+                answer = self._ask_leader(view, "change_membership", int(view.index), wanted)
+                if isinstance(answer, ChangeRefused) and answer.reason not in _PASSING:
+                    _refuse(answer.reason)
+                if isinstance(answer, ChangeRefused):
+                    why = answer.reason
+                if isinstance(answer, ChangeStarted):
+                    continue
+            if time.monotonic() > deadline_s:
+                raise ChangeUnderWay(
+                    f"the members of group {self._group!r} could not be changed in time "
+                    f"({why.value if why else 'another change is not committed yet'}): see `raft-kv member list`, and "
+                    "try again"
+                )
+            time.sleep(POLL_S)
+
+    def _stop_leading(self, member_id: MemberId, deadline_s: float) -> None:
+        """A leader that removes itself would leave its clients without an answer; nobody else may be able to lead."""
+        if self._view(deadline_s).leader == member_id:
+            try:
+                self.move_leader(timeout_s=TRANSFER_TIMEOUT_S)
+            except TransferFailed:
+                return  # it removes itself, or is told that it is the last voter
+
+    def _leader_after(self, before: Membership, deadline_s: float) -> MemberId:
+        while (view := self._view(deadline_s)).term <= before.term:
+            time.sleep(POLL_S)
+        return view.leader
+
+    # -- the keeper's part --------------------------------------------------------------------------------------------
+
+    def _fill(self, member_id: MemberId, node: str | None, deadline_s: float, on_progress: Progress | None) -> None:
+        """Until this place has a voter. The wish for a node is said again and again: a keeper may forget it."""
+        said = ""
+        while True:
+            line = self._line(member_id, deadline_s)
+            if line.voter:
+                return
+            keeper = find_actor(keeper_name(self._group))
+            trouble = None
+            if keeper is not None and line.directory_id is None:
+                trouble = answer_of(keeper.fill.remote(int(member_id), node), ASK_TIMEOUT_S)
+            sentence = self._how_far(line, keeper, trouble)
+            if sentence != said and on_progress is not None:
+                on_progress(sentence)
+            said = sentence
+            time.sleep(FILL_POLL_S)
+            if time.monotonic() > deadline_s:
+                raise ChangeUnderWay(
+                    f"member {member_id} of group {self._group!r} is not a voter yet ({said}); the keeper goes on"
+                )
+
+    def _how_far(self, line: MemberLine, keeper: Any, trouble: str | None) -> str:
+        if line.directory_id is None:
+            if keeper is None:
+                return "the place is vacant, and the keeper, which would fill it, is gone: kv.start brings it back"
+            return f"the place is vacant: {trouble or 'an empty directory is being made for it'}"
+        peer = find_actor(peer_name(self._group, line.member_id))
+        status = answer_of(peer.status.remote(), ASK_TIMEOUT_S) if peer is not None else None
+        snapshot = (status or {}).get("snapshot")
+        lag = f"{line.lag} entries behind" if line.lag is not None else "not heard of yet"
+        return f"it does not vote yet, {lag}" + (f", {snapshot}" if snapshot else "")
+
+    def _hasten(self) -> None:
+        keeper = find_actor(keeper_name(self._group))
+        if keeper is not None:
+            answer_of(keeper.hasten.remote(), ASK_TIMEOUT_S)
+
+
+def _row(view: Membership, line: MemberLine) -> MemberRow:
+    return MemberRow(
+        id=int(line.member_id),
+        is_="vacant" if line.directory_id is None else "voter" if line.voter else "non-voter",
+        directory_id=None if line.directory_id is None else line.directory_id.hex(),
+        leads=line.member_id == view.leader,
+        lag=line.lag,
+        silent_ms=line.silent_ms,
+    )
+
+
+def _removal(view: Membership, wanted: MemberLine, *, keep_place: bool) -> Change | None:
+    """The change that takes out what was seen at that place; None when it is not there any more."""
+    now = view.line(wanted.member_id)
+    if now is None or now.directory_id != wanted.directory_id:
+        return None
+    if now.directory_id is None:
+        return RemovePlace(member_id=now.member_id)
+    return RemoveMember(directory_id=now.directory_id, keep_place=keep_place)
+
+
+_PASSING: Final = frozenset(
+    {
+        ChangeRefusal.NOT_LEADER,
+        ChangeRefusal.TRANSFERRING,
+        ChangeRefusal.OTHER_CONFIGURATION,
+        ChangeRefusal.CHANGE_NOT_COMMITTED,
+        ChangeRefusal.TERM_NOT_COMMITTED,
+    }
+)
+"""What somebody who looks again may not meet again."""
+
+_REFUSALS: Final[Mapping[ChangeRefusal, tuple[type[MembershipError], str]]] = {
+    ChangeRefusal.ALREADY_MEMBER: (AlreadyMember, "that place is taken: replace its member, or leave the id out"),
+    ChangeRefusal.NOT_MEMBER: (NotMember, "there is no such member any more: see `raft-kv member list`"),
+    ChangeRefusal.ALREADY_VOTER: (AlreadyVoter, "it votes already"),
+    ChangeRefusal.LAGS: (
+        MemberLags,
+        "it lags too far behind, or was not heard of lately: the keeper lets it vote when it has caught up",
+    ),
+    ChangeRefusal.LAST_VOTER: (LastVoter, "it is the last voter: add another one first, or shut the group down"),
+    ChangeRefusal.WOULD_STALL: (
+        TooFewLeft,
+        "too few of the voters that would be left answer: the group could not go on without it; bring them back first",
+    ),
+}
+
+
+def _refuse(reason: ChangeRefusal) -> NoReturn:
+    kind, sentence = _REFUSALS[reason]
+    raise kind(sentence)

@@ -1,0 +1,75 @@
+"""Which node a member belongs on.
+
+Here:   where a known directory lies, where a new or lost member goes, how an actor is pinned there. Pure.
+Never:  looking at nodes (nodes.py), creating actors (actors.py).
+
+Members are pinned by address or label, never by node id: a machine that comes back has a new one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from raft_actors.cluster.nodes import Node, NodeReport, pin_to_address, pin_to_labels
+from raft_actors.core.types import DirectoryId, MemberId
+
+Placement: TypeAlias = tuple[Mapping[str, str], ...] | None
+"""One label selector for each of the first members (GroupOptions.placement)."""
+
+
+def where_it_lies(directory_id: DirectoryId, member_id: MemberId, reports: Sequence[NodeReport]) -> Node | None:
+    """The node that holds this directory. Raylets of one machine see the same one: the first is as good."""
+    for report in reports:
+        for found in report.found:
+            if (found.member_id, found.directory_id) == (member_id, directory_id):
+                return report.node
+    return None
+
+
+def first_pin(member_id: MemberId, placement: Placement, reports: Sequence[NodeReport]) -> dict[str, Any]:
+    """Actor options for a member of a new group: its labels, whoever has them now, else spread over the machines."""
+    if placement is not None:
+        return pin_to_labels(placement[member_id])
+    addresses = sorted({report.node.address for report in reports})
+    return pin_to_address(addresses[member_id % len(addresses)])
+
+
+def for_vacant_place(
+    member_id: MemberId, wish: str | None, placement: Placement, reports: Sequence[NodeReport], busy: Counter[str]
+) -> Node | None:
+    """Where somebody new goes: the node that is wished for, else one that its labels name, else the least busy.
+
+    `busy`: how many other members are on a node, by its id. None: the node that is wished for is not alive.
+    """
+    nodes = [report.node for report in reports]
+    if wish is not None:
+        nodes = [node for node in nodes if names(wish, node)]
+    elif placement is not None and member_id < len(placement):
+        nodes = [node for node in nodes if _matches(placement[member_id], node)] or nodes
+    return min(nodes, key=lambda node: (busy[node.node_id], node.address, node.node_id), default=None)
+
+
+def names(wish: str, node: Node) -> bool:
+    """Whether this is the node that somebody means: by its address, its id, or LABEL=VALUE[,LABEL=VALUE...]."""
+    if "=" in wish:
+        return _matches(dict(pair.split("=", 1) for pair in wish.split(",") if "=" in pair), node)
+    return wish in (node.address, node.node_id)
+
+
+def pin_of(member_id: MemberId, node: Node, placement: Placement) -> dict[str, Any]:
+    """Actor options that keep a member on this node: by labels where they were given and fit, else by its address.
+
+    The labels are the member's own, or another member's whose node it came to when its own was gone.
+    """
+    if placement is not None:
+        own = [placement[member_id]] if member_id < len(placement) else []
+        for labels in (*own, *placement):
+            if _matches(labels, node):
+                return pin_to_labels(labels)
+    return pin_to_address(node.address)
+
+
+def _matches(labels: Mapping[str, str], node: Node) -> bool:
+    return all(node.labels.get(label) == wanted for label, wanted in labels.items())
