@@ -86,6 +86,13 @@ class DataDirectory:
         """A file in it, checked to be a plain file of ours that nobody else may read."""
         return _open_file(self.files, self.descriptor, self.path, name, flags)
 
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it: it may have been removed, or set aside for another. Raises OSError."""
+        try:
+            return self.files.lstat(self.path).identity == self.files.fstat(self.descriptor).identity
+        except FileNotFoundError:
+            return False
+
     def close(self) -> None:
         """Give the directory free."""
         self.files.close(self.lock)

@@ -35,6 +35,8 @@ class Status:
     uid: int
     size: int
     """Bytes."""
+    identity: tuple[int, int]
+    """Device and inode: the same for what is the same, whatever its name."""
 
 
 class Room(NamedTuple):
@@ -228,7 +230,7 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def _status(answer: os.stat_result) -> Status:
-    return Status(mode=answer.st_mode, uid=answer.st_uid, size=answer.st_size)
+    return Status(mode=answer.st_mode, uid=answer.st_uid, size=answer.st_size, identity=(answer.st_dev, answer.st_ino))
 
 
 def read_all(files: Files, descriptor: int, size: int, offset: int = 0) -> bytes:

@@ -9,6 +9,7 @@ The promises (tests/storage/contract.py holds every implementation to them):
    dependent on the page cache: whatever recovery kept after the last synced mark is written anew and synced first.
 2. `write` is one write group: when it returns, its records and everything before are durable. After a crash a group is
    there as a whole or not at all. If it raises, nothing is promised any more and every later call raises too.
+   It raises, too, if the directory was taken away meanwhile: a start would not find it (files only).
 3. Recovery returns exactly what was written and synced, or a prefix of the groups that were not; or it raises
    `LogDamaged`. It never returns changed data, and it never drops a group that a synced mark says was synced.
    It joins the log to the newest good snapshot, as ADR 10 says: a log that ends below it, or differs there, is reset.

@@ -32,6 +32,7 @@ nothing is synced.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -144,12 +145,14 @@ class FileStorage:
         self._require_usable()
         if self._image.genesis != genesis:
             self._write_group((genesis,))
+            self._require_in_place()
 
     def write(self, records: Sequence[Record]) -> None:
         """Make one write group durable. Raises `StorageFailed`; a record that cannot follow is an AssertionError."""
         self._require_usable()
         assert records, "a write group of nothing: the caller should have skipped it"
         self._write_group(records)
+        self._require_in_place()
 
     def mark_synced(self) -> None:
         """Make durable that the last group was synced, unless that is known already. Raises `StorageFailed`."""
@@ -325,6 +328,14 @@ class FileStorage:
         raise StorageFailed(
             f"{self._failure}; see to the disk (space, health), then start the member again", file=file
         ) from refusal
+
+    def _require_in_place(self) -> None:
+        """What was synced into a directory that no start will find is not durable: nobody may be told that it is."""
+        try:
+            if not self._directory.is_in_place():
+                raise FileNotFoundError(errno.ENOENT, "its directory was removed, or another one is in its place")
+        except OSError as refusal:
+            self._fail(refusal)
 
     def _require_usable(self) -> None:
         assert not self._closed, "the storage was closed"

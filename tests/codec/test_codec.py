@@ -35,8 +35,17 @@ from raft_actors.core.messages import (
     TimeoutNow,
     TimeoutNowReply,
 )
-from raft_actors.core.types import EntryId, Incarnation
-from raft_actors.envelopes import Hello, decode_envelope, decode_hello, encode_envelope, encode_hello
+from raft_actors.core.types import VACANT, EntryId, Incarnation
+from raft_actors.envelopes import (
+    Hello,
+    Join,
+    decode_envelope,
+    decode_hello,
+    decode_join,
+    encode_envelope,
+    encode_hello,
+    encode_join,
+)
 
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)
@@ -90,8 +99,9 @@ FORMS = [
     (entries, encode_entry, decode_entry),
     (geneses, encode_genesis, decode_genesis),
     (hellos, encode_hello, decode_hello),
+    (st.builds(Join, directory_id=ids, genesis=geneses), encode_join, decode_join),
 ]
-NAMES = ["envelope", "entry", "genesis", "hello"]
+NAMES = ["envelope", "entry", "genesis", "hello", "join"]
 
 SPEAKER = Incarnation(directory_id=bytes(range(16)), start_count=3)
 
@@ -232,6 +242,14 @@ class TestGoldenBytes:
         assert encode_genesis(genesis).hex() == golden
         assert decode_genesis(bytes.fromhex(golden)) == genesis
 
+    def test_join(self):
+        configuration = Configuration(members=(Member(member_id=1, directory_id=VACANT, voter=False),))
+        genesis = Genesis(cluster_id=b"C" * 16, group="prod", configuration=configuration, settings=b"\x01\x02")
+        join = Join(directory_id=b"D" * 16, genesis=genesis)
+        golden = "52410112" + "44" * 16 + encode_genesis(genesis).hex()
+        assert encode_join(join).hex() == golden
+        assert decode_join(bytes.fromhex(golden)) == join
+
     def test_cluster_id(self):
         lines = [Member(member_id=number, directory_id=bytes([number]) * 16, voter=True) for number in (1, 2, 3)]
         assert cluster_id_of("prod", lines, b"limits").hex() == "fce53131c46420f0d3fd2b0956345fde"
@@ -334,7 +352,7 @@ class TestRefusals:
 
     def test_one_kind_is_not_taken_for_another(self):
         hello = encode_hello(Hello(cluster_id=b"C" * 16, sender=1, incarnation=SPEAKER))
-        for decode in (decode_envelope, decode_genesis):
+        for decode in (decode_envelope, decode_genesis, decode_join):
             with pytest.raises(CodecError):
                 decode(hello)
 
@@ -343,7 +361,7 @@ class TestRefusals:
             decode_envelope(pickle.dumps(envelope(GOLDEN[0][0])))
 
     @pytest.mark.parametrize("data", [None, "RA", 5, bytearray(b"RA\x01\x10")])
-    @pytest.mark.parametrize("decode", [decode_envelope, decode_hello, decode_genesis])
+    @pytest.mark.parametrize("decode", [decode_envelope, decode_hello, decode_genesis, decode_join])
     def test_what_is_not_bytes_is_refused(self, decode, data):
         with pytest.raises(CodecError, match="not bytes"):
             decode(data)

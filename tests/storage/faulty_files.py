@@ -202,7 +202,7 @@ class FaultyFiles:
     def lstat(self, path: str) -> Status:
         if path == PATH and not self.exists:
             raise FileNotFoundError(errno.ENOENT, path)
-        return Status(mode=stat.S_IFDIR | 0o700, uid=0, size=0)
+        return Status(mode=stat.S_IFDIR | 0o700, uid=0, size=0, identity=(1, 1))
 
     def make_directory(self, path: str) -> None:
         assert path == PATH
@@ -236,8 +236,8 @@ class FaultyFiles:
         self._look()
         inode = self.descriptors[descriptor].inode
         if inode is None:
-            return Status(mode=stat.S_IFDIR | 0o700, uid=0, size=0)
-        return Status(mode=inode.mode, uid=0, size=len(inode.cache))
+            return Status(mode=stat.S_IFDIR | 0o700, uid=0, size=0, identity=(1, 1))
+        return Status(mode=inode.mode, uid=0, size=len(inode.cache), identity=(1, id(inode)))
 
     def filesystem_type(self, descriptor: int) -> int:
         return 0xEF53  # ext4

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from raft_actors.core.types import DirectoryId, MemberId
-from raft_actors.errors import DirectoryLocked
+from raft_actors.errors import DirectoryLocked, StorageFailed
 from raft_actors.storage.visit import delete_aside, delete_directory, peek_identity, set_aside
 from raft_actors.storage.wal import FileStorage
 from tests.storage.logs import GROUP, MEMBER, append, command
@@ -94,20 +96,34 @@ class TestSettingAside:
         assert not place.exists()
         assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=None) is None
 
-    def test_a_zombie_goes_on_beside_its_successor_and_does_it_no_harm(self, place: Path) -> None:
-        """Its lock is not in the way, and what it writes lies aside."""
+    def test_a_zombie_does_its_successor_no_harm_and_acknowledges_nothing(self, place: Path) -> None:
+        """Its lock is not in the way, what it writes lies aside, and it learns that before it could tell anybody."""
         zombie = open_at(place)
         mine = zombie.recovered.incarnation.directory_id
         assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=mine) is not None
         successor = open_at(place)
-        zombie.write([append(command(1, 1))])
-        zombie.mark_synced()
+        with pytest.raises(StorageFailed, match="another one is in its place"):
+            zombie.write([append(command(1, 1))])
         successor.write([append(command(2, 1))])
         zombie.close()
         successor.close()
         again = open_at(place)
         assert again.recovered.entries == (command(2, 1),)
         again.close()
+
+    @pytest.mark.parametrize("taken_away", [shutil.rmtree, lambda path: path.rename(path.with_name("elsewhere"))])
+    def test_a_directory_that_is_taken_away_holds_nothing(
+        self, place: Path, taken_away: Callable[[Path], object]
+    ) -> None:
+        """A sync into a removed directory succeeds, and no start will find what was written."""
+        storage = open_at(place)
+        storage.write([append(command(1, 1))])
+        taken_away(place)
+        with pytest.raises(StorageFailed, match="its directory was removed"):
+            storage.write([append(command(1, 2))])
+        with pytest.raises(StorageFailed):
+            storage.write([append(command(1, 2))])
+        storage.close()
 
     def test_there_is_one_at_most(self, place: Path) -> None:
         for _ in range(3):
@@ -118,4 +134,4 @@ class TestSettingAside:
         assert [path.name for path in place.parent.iterdir()] == [place.name + ".aside"]
         delete_aside(str(place))
         delete_aside(str(place))
-        assert list(place.parent.iterdir()) == []
+        assert not place.parent.exists()

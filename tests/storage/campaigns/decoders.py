@@ -116,6 +116,12 @@ _PEERS: Final = (
         envelopes.encode_hello(envelopes.Hello(cluster_id=b"C" * 16, sender=MemberId(1), incarnation=_SPEAKER)),
     ),
     _peer_decoder(
+        "join",
+        envelopes.decode_join,
+        envelopes.encode_join,
+        envelopes.encode_join(envelopes.Join(directory_id=_SPEAKER.directory_id, genesis=GENESIS)),
+    ),
+    _peer_decoder(
         "genesis",
         codec.decode_genesis,
         codec.encode_genesis,
