@@ -75,6 +75,18 @@ class TestLeader:
         given.refused(M0, hint, 0)
         assert given.leader is None
 
+    def test_a_leader_whom_nobody_knows_yet_is_looked_for_once(self) -> None:
+        """It was added since the servers were looked up; a member that was removed is not asked about for ever."""
+        given = route()
+        assert not given.know(given.members)
+        given.refused(M0, MemberId(9), 0)
+        assert given.know(given.members)
+        assert not given.know(given.members)
+        given.refused(M0, MemberId(9), 0)
+        assert not given.know((*given.members, MemberId(9))), "found meanwhile"
+        given.refused(M0, MemberId(9), 0)
+        assert given.leader == 9
+
     def test_an_old_hint_does_not_replace_who_proved_to_lead(self) -> None:
         given = route()
         given.leads(M1)

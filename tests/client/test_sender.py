@@ -53,6 +53,15 @@ class TestFutures:
             assert not any(future.done() for future in futures)
         assert len(wait(futures, LONG_S).done) == 1_000
 
+    def test_a_leader_that_is_named_and_not_known_is_looked_for(self) -> None:
+        servers = FakeServers()
+        servers.group.elect(9)
+        with caller(servers) as given:
+            future = given.submit(b"a", LONG_S)
+            assert servers.was_told_to_look.wait(LONG_S)
+            servers.group.elect(0)
+            assert future.result(LONG_S) == b"1"
+
     def test_can_be_awaited(self) -> None:
         async def main() -> bytes:
             with caller(FakeServers()) as given:

@@ -230,12 +230,12 @@ class FakeServers:
         self.answering = True
         self.holding = False
         self.closed = False
-        self.looked_again = 0
+        self.was_told_to_look = threading.Event()
         self._held: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
     def look_again(self) -> None:
-        self.looked_again += 1
+        self.was_told_to_look.set()
 
     def members(self) -> tuple[MemberId, ...]:
         return self.group.members
