@@ -28,16 +28,35 @@ from typing import Any, Final
 import ray
 
 from raft_actors.cluster.actors import Actors, answer_of
+from raft_actors.cluster.bootstrap import (
+    NOT_NAMED,
+    SILENT,
+    Descriptions,
+    are_all_empty,
+    empty_ones,
+    new_genesis,
+    newest_configuration,
+    record_of,
+    why_waited_for,
+)
 from raft_actors.cluster.membership import ask_membership
 from raft_actors.cluster.nodes import NodeReport, live_nodes, package_trouble, set_aside_on, survey
 from raft_actors.cluster.options import GroupOptions
-from raft_actors.cluster.placing import first_pin, for_vacant_place, names, pin_of, where_it_lies
+from raft_actors.cluster.placing import (
+    first_pin,
+    for_vacant_place,
+    names,
+    pin_of,
+    several_directories,
+    what_lies_there,
+    where_it_lies,
+)
 from raft_actors.cluster.upkeep import End, Fill, Seen, Step, in_words, next_steps
-from raft_actors.codec import cluster_id_of, decode_configuration, decode_genesis, encode_genesis
+from raft_actors.codec import encode_genesis
 from raft_actors.core.effects import ChangeRefused
-from raft_actors.core.entries import Configuration, Genesis, Member
+from raft_actors.core.entries import Configuration, Member
 from raft_actors.core.quorum import majority
-from raft_actors.core.types import DirectoryId, MemberId
+from raft_actors.core.types import MemberId
 from raft_actors.names import NAMESPACE, keeper_name
 from raft_actors.peer.membership import Membership
 from raft_actors.peer.standing import PeerState
@@ -49,11 +68,10 @@ LOOK_INTERVAL_S: Final = 5.0
 """How often a started group is looked after."""
 START_INTERVAL_S: Final = 0.2
 """How often while it is being started, or somebody is on the way to become a member."""
+STRAYS_INTERVAL_S: Final = 30.0
+"""How often a directory that counts is looked for while another one is in its place; it may be lost for good."""
 STOP_TIMEOUT_S: Final = 15.0
 CHANGE_TIMEOUT_S: Final = 2.0
-
-Descriptions = Mapping[MemberId, dict[str, Any] | None]
-"""What each peer said of itself; None where it did not answer."""
 
 
 class Keeper:
@@ -75,6 +93,7 @@ class Keeper:
         """Somebody is on the way to become a member, or to be none."""
         self._trouble: str | None = None
         self._warned: set[str] = set()
+        self._strays_looked_at_s = float("-inf")
         self._hasten = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -155,9 +174,7 @@ class Keeper:
             for member_id, description in said.items()
             if description is None
         }
-        newest = max((each for each in map(_configuration_of, said.values()) if each), key=_index, default=None)
-        if newest is not None:
-            self._configuration = newest[1]
+        self._configuration = newest_configuration(said) or self._configuration
 
     # -- creating -----------------------------------------------------------------------------------------------------
 
@@ -167,17 +184,17 @@ class Keeper:
         if all(self._actors.are_complete(member_id) for member_id in first):
             return
         reports = self._survey()
-        found = {each.member_id: report for report in reports for each in report.found if each.directory_id}
-        for member_id, report in sorted(found.items()):
+        found, several = what_lies_there(reports)
+        for member_id, node in sorted(found.items()):
             if not self._actors.are_complete(member_id):
-                self._create(member_id, pin_of(member_id, report.node, self._options.placement))
-        if self._stop.is_set():
-            return
-        undecided = [member_id for member_id in found if not _is_empty(said.get(member_id))]
+                self._create(member_id, pin_of(member_id, node, self._options.placement))
+        undecided = [member_id for member_id in found if not _has_decided(said.get(member_id))]
         for member_id in undecided:
             self._waiting_for[member_id] = "it may hold the group's data, and does not say yet"
-        if undecided:
+        if undecided or self._stop.is_set():
             return  # nothing is created empty on a guess
+        if several:
+            raise RuntimeError(several_directories(several))
         machines = len({report.node.address for report in reports})
         if machines < len(first) and self._options.placement is None:
             self._warn_once(
@@ -190,13 +207,21 @@ class Keeper:
     def _bring_back(self, configuration: Configuration, said: Descriptions) -> None:
         """Members whose actors are gone, where their data is; nobody at vacant places (`_keep_up` fills those)."""
         missing = [line for line in configuration.served() if not self._actors.are_complete(line.member_id)]
-        if not missing:
+        strays = [line for line in configuration.served() if _is_stray(line, said.get(line.member_id))]
+        if time.monotonic() < self._strays_looked_at_s + STRAYS_INTERVAL_S:
+            strays = []
+        if not missing and not strays:
             return
         reports = self._survey()
-        for line in missing:
+        if strays:
+            self._strays_looked_at_s = time.monotonic()
+        for line in {*missing, *strays}:
             node = where_it_lies(line.directory_id, line.member_id, reports)
             description = said.get(line.member_id)
-            if node is None and description is not None:  # its peer is there, on another directory
+            if node is not None and line in strays:
+                LOG.warning("group=%s member=%s is on a directory that does not count", self._options.group, line)
+                self._actors.end(line.member_id)
+            elif node is None and description is not None:  # its peer is there, on another directory
                 node = next((each.node for each in reports if each.node.node_id == description["node_id"]), None)
             if node is None:
                 self._waiting_for[line.member_id] = (
@@ -223,68 +248,37 @@ class Keeper:
 
     def _bootstrap(self, said: Descriptions) -> None:
         """Contracts rule 6: all uninitialised, or the very record of one that is not."""
-        self._say_who_is_waited_for(said)
-        known = {member_id: each for member_id, each in said.items() if each is not None}
-        record = next((each["genesis"] for each in known.values() if each["genesis"] is not None), None)
-        empty = [member_id for member_id, each in known.items() if each["state"] == PeerState.UNINITIALISED.value]
-        if record is None and sorted(empty) == list(range(self._options.members)):
-            record = encode_genesis(self._new_genesis(known))
+        for member_id in self._places():
+            self._wait_for(member_id, why_waited_for(said.get(member_id)))
+        record = record_of(said)
+        if record is None and are_all_empty(said, self._options.members):
+            record = encode_genesis(new_genesis(self._options.group, self._options.settings, said))
             self._created = True
             LOG.warning("group=%s created, with %s members", self._options.group, self._options.members)
-        named = [] if record is None else self._complete(record, {member_id: known[member_id] for member_id in empty})
-        running = {member_id for member_id, each in known.items() if each["state"] == PeerState.RUNNING.value}
+        named, strangers = ([], []) if record is None else empty_ones(record, said)
+        for member_id in strangers:
+            self._wait_for(member_id, NOT_NAMED.format(member_id))
+        for member_id in named:
+            self._wait_for(member_id, self._hand(member_id, record or b""))
+        running = {member_id for member_id, each in said.items() if each and each["state"] == PeerState.RUNNING.value}
         voters = {line.member_id for line in self._configuration.voters()} if self._configuration else set()
         self._started = not named and bool(voters) and len(running & voters) >= majority(len(voters))
 
-    def _say_who_is_waited_for(self, said: Descriptions) -> None:
+    def _places(self) -> list[MemberId]:
         if self._configuration is None:
-            places = [MemberId(number) for number in range(self._options.members)]
-        else:
-            places = [line.member_id for line in self._configuration.served()]
-        for member_id in places:
-            description = said.get(member_id)
-            if description is None:
-                self._waiting_for.setdefault(member_id, "it does not answer")
-            elif description["error"] is not None:
-                self._waiting_for[member_id] = description["error"]
-            elif description["state"] in (PeerState.RUNNING.value, PeerState.RECOVERING.value):
-                self._waiting_for.pop(member_id, None)
-            else:
-                self._waiting_for[member_id] = f"it is {description['state']}"
+            return [MemberId(number) for number in range(self._options.members)]
+        return [line.member_id for line in self._configuration.served()]
 
-    def _new_genesis(self, descriptions: Mapping[MemberId, dict[str, Any]]) -> Genesis:
-        members = tuple(
-            Member(member_id=member_id, directory_id=DirectoryId(each["directory_id"]), voter=True)
-            for member_id, each in sorted(descriptions.items())
-        )
-        return Genesis(
-            cluster_id=cluster_id_of(self._options.group, members, self._options.settings),
-            group=self._options.group,
-            configuration=Configuration(members=members),
-            settings=self._options.settings,
-        )
-
-    def _complete(self, record: bytes, empty: Mapping[MemberId, dict[str, Any]]) -> list[MemberId]:
-        """Hand the record to members that are named in it and do not have it. Which they are."""
-        genesis = decode_genesis(record)
-        named = []
-        for member_id, description in empty.items():
-            line = genesis.configuration.find(member_id)
-            if line is None or line.directory_id != description["directory_id"]:
-                self._waiting_for[member_id] = (
-                    "its data directory is empty, and the group knows it by another one: bring the old directory back, "
-                    f"or raft-kv member replace {member_id}"
-                )
-                continue
-            named.append(member_id)
-            refusal = self._hand(member_id, record)
-            if refusal is not None:
-                self._waiting_for[member_id] = refusal
-        return named
+    def _wait_for(self, member_id: MemberId, why: str | None) -> None:
+        if why is None:
+            self._waiting_for.pop(member_id, None)
+        elif why != SILENT or member_id not in self._waiting_for:  # what it was created for says more
+            self._waiting_for[member_id] = why
 
     def _hand(self, member_id: MemberId, record: bytes) -> str | None:
+        """The group's record; why it was not taken, if it was not."""
         answer = answer_of(self._actors.peers[member_id].bootstrap.remote(record), CHANGE_TIMEOUT_S)
-        return answer if isinstance(answer, str) else None
+        return answer if isinstance(answer, str) else "it is being told that it belongs to the group"
 
     # -- members that come and go -------------------------------------------------------------------------------------
 
@@ -369,21 +363,14 @@ class Keeper:
             LOG.warning("group=%s %s", self._options.group, warning)
 
 
-def _is_empty(description: dict[str, Any] | None) -> bool:
-    return description is not None and description["state"] == PeerState.UNINITIALISED.value
+def _is_stray(line: Member, description: dict[str, Any] | None) -> bool:
+    """Whether this peer is on another directory than the one that counts in its place, which may lie elsewhere."""
+    return description is not None and description["directory_id"] not in (None, line.directory_id)
 
 
-def _configuration_of(description: dict[str, Any] | None) -> tuple[int, Configuration] | None:
-    """What this peer has in force, and where that stands; a failed one knows the group's record at least."""
-    if description is None or description["genesis"] is None:
-        return None
-    if description.get("configuration") is None:
-        return 0, decode_genesis(description["genesis"]).configuration
-    return int(description["configuration_index"]), decode_configuration(description["configuration"])
-
-
-def _index(found: tuple[int, Configuration]) -> int:
-    return found[0]
+def _has_decided(description: dict[str, Any] | None) -> bool:
+    """Whether this peer knows what it holds, or never will."""
+    return description is not None and description["state"] != PeerState.STARTING.value
 
 
 RayKeeper: Any = ray.remote(Keeper)

@@ -28,6 +28,27 @@ def where_it_lies(directory_id: DirectoryId, member_id: MemberId, reports: Seque
     return None
 
 
+def what_lies_there(reports: Sequence[NodeReport]) -> tuple[dict[MemberId, Node], dict[MemberId, list[Node]]]:
+    """The nodes of members that have one directory; and of those that have several, of which one counts at most."""
+    found: dict[MemberId, dict[DirectoryId, Node]] = {}
+    for report in reversed(reports):
+        for each in report.found:
+            if each.directory_id is not None:
+                found.setdefault(each.member_id, {})[each.directory_id] = report.node
+    one = {member_id: next(iter(nodes.values())) for member_id, nodes in found.items() if len(nodes) == 1}
+    return one, {member_id: list(nodes.values()) for member_id, nodes in found.items() if len(nodes) > 1}
+
+
+def several_directories(several: Mapping[MemberId, Sequence[Node]]) -> str:
+    """What to do when nobody tells which of a member's directories counts."""
+    member_id, nodes = min(several.items())
+    addresses = " and ".join(sorted(node.address for node in nodes))
+    return (
+        f"member {member_id} has data on several nodes ({addresses}) and nothing tells which is meant: start the nodes "
+        "of the other members, or move the directory that is out of use away"
+    )
+
+
 def first_pin(member_id: MemberId, placement: Placement, reports: Sequence[NodeReport]) -> dict[str, Any]:
     """Actor options for a member of a new group: its labels, whoever has them now, else spread over the machines."""
     if placement is not None:

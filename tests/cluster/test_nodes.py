@@ -22,7 +22,7 @@ def saw(module_data_dir: str) -> dict[str, Any]:
         Path(__file__).with_name("three_nodes.py"),
         module_data_dir,
         environment={"PYTHONPATH": str(REPOSITORY)},
-        timeout_s=110,
+        timeout_s=200,
     )
     found: dict[str, Any] = json.loads(printed.split("SAW ")[1].splitlines()[0])
     return found
@@ -55,6 +55,18 @@ def test_a_whole_cluster_and_its_ray_killed_go_on_from_their_snapshots(saw: dict
 def test_the_last_node_brings_the_last_member_back_where_its_data_lies(saw: dict[str, Any]) -> None:
     assert saw["identities in the end"] == saw["identities"]
     assert saw["directories in the end"] == saw["directories"]
+
+
+def test_a_node_that_is_gone_is_replaced_on_another_one(saw: dict[str, Any]) -> None:
+    on_two = saw["on two nodes"]
+    assert sorted(on_two["a"] + on_two["b"]) == ["0", "1", "2"]
+    assert saw["another directory"] is True
+
+
+def test_the_whole_cluster_comes_back_with_the_directory_that_the_log_names(saw: dict[str, Any]) -> None:
+    """The old one lies on its old node again, which has the labels of its place (contracts 6 d)."""
+    assert saw["after the replacement"] == [100, 4]
+    assert saw["the new directory is the one that counts"] is True
 
 
 def test_delete_data_reaches_every_node(saw: dict[str, Any]) -> None:

@@ -84,6 +84,11 @@ def identities() -> list[str | None]:
     return [member.directory_id for member in kv.status(NAME).members]
 
 
+def directories(root: Path) -> dict[str, list[str]]:
+    """What lies on each node."""
+    return {rack: sorted(os.listdir(root / rack / NAME)) for rack in RACKS}
+
+
 def main(root: Path) -> dict[str, Any]:
     """The story; what is returned is what the tests judge."""
     saw: dict[str, Any] = {}
@@ -95,7 +100,7 @@ def main(root: Path) -> dict[str, Any]:
         for number in range(20):
             store.put(f"grow{number}", "x" * 500)
         eventually(lambda: all(member.snapshot_index for member in kv.status(NAME).members))
-        saw["directories"] = {rack: sorted(os.listdir(root / rack / NAME)) for rack in RACKS}
+        saw["directories"] = directories(root)
 
         nodes.kill("c")
         store.put("while c is away", 1, timeout_s=20.0)
@@ -121,7 +126,24 @@ def main(root: Path) -> dict[str, Any]:
     nodes.add("c")
     eventually(lambda: len(all_running(NAME)) == 3)
     saw["identities in the end"] = identities()
-    saw["directories in the end"] = {rack: sorted(os.listdir(root / rack / NAME)) for rack in RACKS}
+    saw["directories in the end"] = directories(root)
+
+    with kv.connect(NAME) as store:
+        nodes.kill("c")
+        kv.membership(NAME).replace(2, timeout_s=60.0)
+        saw["on two nodes"] = directories(root)
+        replaced = eventually(lambda: all_running(NAME))
+        saw["another directory"] = replaced[2].directory_id != saw["identities in the end"][2]
+        store.put("replaced", 4, timeout_s=20.0)
+        nodes.add("c")  # with the directory that was replaced
+        nodes.kill_all()
+    nodes = Nodes(root, RACKS)
+    with kv.start(NAME, **OPTIONS) as store:
+        saw["after the replacement"] = len(store.scan("k", timeout_s=20.0)), store.get("replaced", timeout_s=20.0)
+        members = eventually(lambda: all_running(NAME))
+        saw["the new directory is the one that counts"] = [each.directory_id for each in members] == [
+            each.directory_id for each in replaced
+        ]
     kv.shutdown(NAME, delete_data=True)
     saw["left after delete_data"] = sorted(str(path) for path in root.rglob("*.seg"))
     with contextlib.suppress(Exception):  # what Ray says at its end is not ours

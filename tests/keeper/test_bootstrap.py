@@ -67,12 +67,19 @@ def empty(number: int, wipes: int = 0) -> dict[str, Any]:
         "state": "uninitialised",
         "directory_id": directory_id(number, wipes),
         "genesis": None,
+        "configuration": None,
         "error": None,
     }
 
 
 def holding(number: int, record: bytes) -> dict[str, Any]:
-    return {"state": "running", "directory_id": directory_id(number), "genesis": record, "error": None}
+    return {
+        "state": "running",
+        "directory_id": directory_id(number),
+        "genesis": record,
+        "configuration": None,
+        "error": None,
+    }
 
 
 def record_of(*directories: DirectoryId) -> bytes:

@@ -7,7 +7,15 @@ from collections import Counter
 import pytest
 
 from raft_actors.cluster.nodes import Found, Node, NodeReport, pin_to_address, pin_to_labels
-from raft_actors.cluster.placing import first_pin, for_vacant_place, names, pin_of, where_it_lies
+from raft_actors.cluster.placing import (
+    first_pin,
+    for_vacant_place,
+    names,
+    pin_of,
+    several_directories,
+    what_lies_there,
+    where_it_lies,
+)
 from raft_actors.core.types import DirectoryId, MemberId
 from tests.rig.disks import directory_id
 
@@ -34,6 +42,18 @@ def test_a_directory_lies_where_exactly_it_is() -> None:
     assert where_it_lies(directory_id(2, 1), TWO, reports) == B
     assert where_it_lies(directory_id(2, 2), TWO, reports) is None
     assert where_it_lies(directory_id(2), MemberId(1), reports) is None
+
+
+def test_of_several_directories_of_a_place_none_is_taken_on_a_guess() -> None:
+    """The members that have one tell which is meant (contracts 6 d)."""
+    old, new = directory_id(2), directory_id(2, 1)
+    reports = [
+        report(A, (0, directory_id(0)), (2, new)),
+        report(B, (0, directory_id(0))),
+        report(C, (2, old), (3, None)),
+    ]
+    assert what_lies_there(reports) == ({MemberId(0): A}, {TWO: [C, A]})
+    assert "10.0.0.1 and 10.0.0.3" in several_directories({TWO: [C, A]})
 
 
 def test_a_new_group_is_spread_over_the_machines() -> None:
