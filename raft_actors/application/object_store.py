@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayError
 
 from raft_actors.application.exchange import Restore
-from raft_actors.application.slices import SLICE, SLICE_REQUEST, Slice, SliceRequest, checked
+from raft_actors.application.slices import SLICE, SLICE_REQUEST, Slice, SliceRequest, SliceWay, checked
 from raft_actors.core.types import DirectoryId
 from raft_actors.errors import SnapshotFailed, SnapshotGone
 
@@ -59,7 +59,7 @@ def read_snapshot(peer: Any, restore: Restore) -> Iterator[memoryview]:
     Raises `SnapshotGone`, or `SnapshotFailed` where nothing came for PATIENCE_S.
     """
     asker = DirectoryId(os.urandom(16))
-    offset, ends, by_reference = 0, False, True
+    offset, ends, way = 0, False, SliceWay()
     progress_s = time.monotonic()
     while not ends:
         request = SliceRequest(
@@ -68,17 +68,18 @@ def read_snapshot(peer: Any, restore: Restore) -> Iterator[memoryview]:
             term=restore.term,
             index=restore.index,
             offset=offset,
-            bytes_max=RESTORE_SLICE_BYTES,
-            by_reference=by_reference,
+            bytes_max=way.bytes_max(RESTORE_SLICE_BYTES),
+            by_reference=way.by_reference,
         )
         found = _fetch(peer, request)
         if found is None:
             if time.monotonic() - progress_s > PATIENCE_S:
                 raise SnapshotFailed(f"no byte of the peer's snapshot came for {PATIENCE_S:.0f} s; tried again")
-            by_reference = False
+            way.lost()
             time.sleep(RETRY_S)
             continue
         slice_, data = found
+        way.arrived()
         if slice_.offset != offset:
             raise SnapshotFailed(f"a slice at {slice_.offset} where {offset} was asked for; tried again")
         yield from checked(slice_, data)

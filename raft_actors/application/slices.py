@@ -1,7 +1,7 @@
 """A state on its way between two processes: consecutive slices of one stream, each with its checksums.
 
 Here:   what a slice says of itself, and how it is asked for; `StateSlicer`, which cuts what a state machine writes;
-        `checked`, which gives back the bytes if they are those that were sent.
+        `SliceWay`, when to do without the object store; `checked`, which gives back the bytes if they are the right ones.
 Never:  the bytes' way (the Ray object store, a socket), files (raft_actors/storage), what the state means.
 
 Three ways have the same slices: from an application to the peer that writes its snapshot down, from that peer's file to
@@ -69,6 +69,39 @@ class SliceRequest:
     bytes_max: int
     by_reference: bool
     """Through the object store, if it has room; otherwise within the call, at most INLINE_BYTES_MAX."""
+
+
+INLINE_RUN: Final = 16
+"""Slices within the call, after one that was lost behind its reference, before another is asked for by reference; twice
+as many after each that is lost."""
+
+
+class SliceWay:
+    """How the next slice is asked for: by reference, unless one was lost lately. A reference is a cache."""
+
+    __slots__ = ("_left", "_run")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._run = INLINE_RUN
+
+    @property
+    def by_reference(self) -> bool:
+        """Otherwise within the call, and at most INLINE_BYTES_MAX."""
+        return self._left == 0
+
+    def bytes_max(self, bytes_max: int) -> int:
+        """How much to ask for, where so much would be good."""
+        return bytes_max if self.by_reference else min(bytes_max, INLINE_BYTES_MAX)
+
+    def arrived(self) -> None:
+        """A slice came, this way or the other."""
+        self._left = max(0, self._left - 1)
+
+    def lost(self) -> None:
+        """It did not: ask for some within the call, then try a reference again."""
+        if self._left == 0:
+            self._left, self._run = self._run, 2 * self._run
 
 
 SLICE: Final[Codec[Slice]] = Codec(Slice, version=1)

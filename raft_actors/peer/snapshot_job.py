@@ -6,15 +6,13 @@ Never:  decisions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from raft_actors.application.slices import SliceWay
 from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.types import MemberId, WriteSeq
 
-INLINE_RUN: Final = 16
-"""Slices within the call, after one that was lost behind its reference, before another is asked for by reference; twice
-as many after each that is lost."""
 RETRY_MS: Final = (1_000, 60_000)
 """First and longest wait after a snapshot that failed."""
 
@@ -38,18 +36,11 @@ class Job:
     """When the slice under way was asked for; None: none is."""
     lost_ms: int | None = None
     """When the last one was lost, if nothing was asked for since."""
-    inline_left: int = 0
-    """Slices to be asked for within the call."""
-    inline_run: int = INLINE_RUN
+    way: SliceWay = field(default_factory=SliceWay)
     complete: bool = False
     naming: bool = False
     over: bool = False
     """Given up; the end of its file is not reported yet."""
-
-    def go_inline(self) -> None:
-        """A slice did not come: ask for some within the call, then try a reference again."""
-        if self.inline_left == 0:
-            self.inline_left, self.inline_run = self.inline_run, 2 * self.inline_run
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from raft_actors.application.exchange import AskSlice, Provenance
-from raft_actors.application.slices import INLINE_BYTES_MAX, Slice, SliceRequest
+from raft_actors.application.slices import Slice, SliceRequest
 from raft_actors.config import RaftConfig
 from raft_actors.core import State
 from raft_actors.core.effects import FetchSnapshot
@@ -223,7 +223,7 @@ class SnapshotDesk:
             return
         job.received, job.complete = slice_.behind, slice_.ends
         job.asked_ms, job.progress_ms = None, now_ms
-        job.inline_left = max(0, job.inline_left - 1)
+        job.way.arrived()
         job.in_hand += 1
         self._ports.file(StoreSlice(job=number, meta=job.meta, slice_=slice_, data=data))
         self._ask(job, now_ms)
@@ -233,7 +233,7 @@ class SnapshotDesk:
         job = self._job
         if job is not None and job.number == number and job.asked_ms is not None:
             job.asked_ms, job.lost_ms = None, now_ms
-            job.go_inline()
+            job.way.lost()
 
     def slice_refused(self, number: int, why: str, now_ms: int) -> None:
         """There will be no more of it: the application cannot, or the file is gone."""
@@ -252,10 +252,7 @@ class SnapshotDesk:
         if job.over or job.complete or job.asked_ms is not None or job.in_hand >= SLICES_AHEAD_MAX:
             return
         job.asked_ms, job.lost_ms = now_ms, None
-        bytes_max = self._config.snapshot_slice_bytes_max
-        by_reference = job.inline_left == 0
-        if not by_reference:
-            bytes_max = min(bytes_max, INLINE_BYTES_MAX)
+        by_reference, bytes_max = job.way.by_reference, job.way.bytes_max(self._config.snapshot_slice_bytes_max)
         if job.source is None:
             self._ports.ask_application(
                 AskSlice(
@@ -290,7 +287,7 @@ class SnapshotDesk:
             self._ask(job, now_ms)
         elif job.asked_ms is not None and now_ms - job.asked_ms >= 2 * self._config.rpc_deadline_ms:
             job.asked_ms = None  # an answer that still comes is welcome
-            job.go_inline()
+            job.way.lost()
             self._ask(job, now_ms)
 
     # -- the file -----------------------------------------------------------------------------------------------------

@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 from ray.exceptions import GetTimeoutError, ObjectLostError, ObjectStoreFullError, RayActorError
 
-from raft_actors.application import object_store
+from raft_actors.application import object_store, slices
 from raft_actors.application.exchange import ClusterId, Restore
 from raft_actors.application.object_store import PATIENCE_S, RETRY_S, read_snapshot, share, shared
 from raft_actors.application.packing import Malformed
-from raft_actors.application.slices import INLINE_BYTES_MAX, SLICE, SLICE_REQUEST, SliceRequest, StateSlicer, describe
+from raft_actors.application.slices import (
+    INLINE_BYTES_MAX,
+    INLINE_RUN,
+    SLICE,
+    SLICE_REQUEST,
+    SliceRequest,
+    StateSlicer,
+    describe,
+)
 from raft_actors.core.types import EntryId, LogIndex, Term
 from raft_actors.errors import SnapshotFailed, SnapshotGone
 
@@ -111,15 +119,20 @@ class TestReading:
 
     @pytest.mark.parametrize("wrong", ["reference", LOST, GetTimeoutError("late"), RayActorError()])
     @pytest.mark.parametrize("at", [0, 1])
-    def test_what_is_lost_is_asked_for_again_inline_and_so_is_all_that_follows(
-        self, world: World, wrong: object, at: int
-    ) -> None:
+    def test_what_is_lost_is_asked_for_again_inline(self, world: World, wrong: object, at: int) -> None:
         world.going_wrong = [None] * at + [wrong]
         world.slice_bytes = 100_000
         assert read(world) == STATE
         assert [each.by_reference for each in world.asked[: at + 2]] == [True] * (at + 1) + [False]
         assert world.asked[at].offset == world.asked[at + 1].offset == at * 100_000
-        assert not any(each.by_reference for each in world.asked[at + 1 :])
+        assert not any(each.by_reference for each in world.asked[at + 1 : at + 1 + INLINE_RUN])
+
+    def test_a_reference_is_tried_again_after_a_while(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One object that is evicted must not make a large state crawl."""
+        monkeypatch.setattr(slices, "INLINE_RUN", 2)
+        world.slice_bytes, world.going_wrong = 10, [LOST]
+        assert read(world) == STATE
+        assert [each.by_reference for each in world.asked[:4]] == [True, False, False, True]
 
     def test_a_snapshot_that_is_gone_is_said_to_be(self, world: World) -> None:
         world.going_wrong = [None, "gone"]
