@@ -1,7 +1,7 @@
 """A state on its way between two processes: consecutive slices of one stream, each with its checksums.
 
 Here:   what a slice says of itself, and how it is asked for; `StateSlicer`, which cuts what a state machine writes;
-        `SliceWay`, when to do without the object store; `checked`, which gives back the bytes if they are the right ones.
+        `SliceWay`, when to do without the object store; `checked`, which gives back the right bytes alone.
 Never:  the bytes' way (the Ray object store, a socket), files (raft_actors/storage), what the state means.
 
 Three ways have the same slices: from an application to the peer that writes its snapshot down, from that peer's file to
