@@ -30,7 +30,7 @@ def find_actor(name: str) -> Any:
     """The handle of one of our actors, or None when there is none of this name."""
     try:
         return ray.get_actor(name, namespace=NAMESPACE)
-    except ValueError:
+    except (ValueError, AssertionError):  # Ray asserts where who created it was killed before Ray had its class
         return None
 
 
@@ -76,6 +76,11 @@ class Actors:
         """Handles of the peers that are there."""
         return {member_id: pair.peer for member_id, pair in self._pairs.items() if pair.peer is not None}
 
+    @property
+    def headless(self) -> list[MemberId]:
+        """Members of which only the application is there."""
+        return [member_id for member_id, pair in sorted(self._pairs.items()) if pair.peer is None]
+
     def are_complete(self, member_id: MemberId) -> bool:
         """Whether both are there."""
         pair = self._pairs.get(member_id)
@@ -83,9 +88,10 @@ class Actors:
 
     def describe(self) -> dict[MemberId, dict[str, Any] | None]:
         """What the peers say of themselves; None for one that does not answer in time."""
-        refs = {member_id: peer.describe.remote() for member_id, peer in self.peers.items()}
-        if refs:
-            ray.wait(list(refs.values()), num_returns=len(refs), timeout=DESCRIBE_TIMEOUT_S)
+        refs = {member_id: begin(peer, "describe") for member_id, peer in self.peers.items()}
+        begun = [ref for ref in refs.values() if ref is not None]
+        if begun:
+            ray.wait(begun, num_returns=len(begun), timeout=DESCRIBE_TIMEOUT_S)
         return {member_id: answer_of(ref, 0.1) for member_id, ref in refs.items()}
 
     def create(self, member_id: MemberId, pin: Mapping[str, Any]) -> None:
@@ -128,8 +134,18 @@ def _created(actor_class: Any, arguments: tuple[Any, ...], name: str) -> Any:
         return find_actor(name)
 
 
+def begin(actor: Any, method: str, *arguments: Any) -> Any:
+    """Call it; None where Ray takes no more calls for it: it stands still, and as many wait as may."""
+    try:
+        return getattr(actor, method).remote(*arguments)
+    except RayError:
+        return None
+
+
 def answer_of(ref: Any, timeout_s: float, otherwise: Any = None) -> Any:
-    """What the call returned, or `otherwise` where it failed or is not over in time."""
+    """What the call returned, or `otherwise` where it failed, is not over in time, or was not begun."""
+    if ref is None:
+        return otherwise
     try:
         return ray.get(ref, timeout=timeout_s)
     except RayError:

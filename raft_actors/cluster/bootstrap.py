@@ -30,21 +30,21 @@ def record_of(said: Descriptions) -> bytes | None:
 
 
 def are_all_empty(said: Descriptions, members: int) -> bool:
-    """Whether exactly so many members, 0 and up, are there, and none of them holds anything."""
-    return sorted(said) == list(range(members)) and all(_is_empty(each) for each in said.values())
+    """Whether members 0 up to so many are there, and neither they nor others hold anything."""
+    return set(range(members)) <= set(said) and all(_is_empty(each) for each in said.values())
 
 
-def new_genesis(group: str, settings: bytes, said: Descriptions) -> Genesis:
-    """The record that these empty directories make, whoever computes it."""
-    members = tuple(
+def new_genesis(group: str, settings: bytes, said: Descriptions, members: int) -> Genesis:
+    """The record that these empty directories make, whoever computes it. One of an earlier attempt stays outside."""
+    lines = tuple(
         Member(member_id=member_id, directory_id=DirectoryId(each["directory_id"]), voter=True)
         for member_id, each in sorted(said.items())
-        if each is not None
+        if each is not None and member_id < members
     )
     return Genesis(
-        cluster_id=cluster_id_of(group, members, settings),
+        cluster_id=cluster_id_of(group, lines, settings),
         group=group,
-        configuration=Configuration(members=members),
+        configuration=Configuration(members=lines),
         settings=settings,
     )
 

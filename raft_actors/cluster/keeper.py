@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import ray
 
-from raft_actors.cluster.actors import Actors, answer_of
+from raft_actors.cluster.actors import Actors, answer_of, begin
 from raft_actors.cluster.bootstrap import (
     NOT_NAMED,
     SILENT,
@@ -232,6 +232,7 @@ class Keeper:
                 self._create(line.member_id, pin_of(line.member_id, node, self._options.placement))
 
     def _survey(self) -> list[NodeReport]:
+        """All nodes. One that cannot be asked may hold what is missing, so nothing is decided without it."""
         reports = survey(live_nodes(), self._options.data_dir, self._options.group)
         trouble = next((report.trouble for report in reports if report.trouble is not None), package_trouble())
         if trouble is not None:
@@ -252,7 +253,9 @@ class Keeper:
             self._wait_for(member_id, why_waited_for(said.get(member_id)))
         record = record_of(said)
         if record is None and are_all_empty(said, self._options.members):
-            record = encode_genesis(new_genesis(self._options.group, self._options.settings, said))
+            record = encode_genesis(
+                new_genesis(self._options.group, self._options.settings, said, self._options.members)
+            )
             self._created = True
             LOG.warning("group=%s created, with %s members", self._options.group, self._options.members)
         named, strangers = ([], []) if record is None else empty_ones(record, said)
@@ -277,7 +280,7 @@ class Keeper:
 
     def _hand(self, member_id: MemberId, record: bytes) -> str | None:
         """The group's record; why it was not taken, if it was not."""
-        answer = answer_of(self._actors.peers[member_id].bootstrap.remote(record), CHANGE_TIMEOUT_S)
+        answer = answer_of(begin(self._actors.peers[member_id], "bootstrap", record), CHANGE_TIMEOUT_S)
         return answer if isinstance(answer, str) else "it is being told that it belongs to the group"
 
     # -- members that come and go -------------------------------------------------------------------------------------
@@ -306,6 +309,8 @@ class Keeper:
 
     def _seen(self, member_id: MemberId, description: dict[str, Any] | None) -> Seen:
         wish = self._wishes.get(member_id)
+        if member_id in self._actors.headless:
+            return Seen(state=None, directory_id=None, silent_s=float("inf"), in_the_way=False)
         if description is None:
             since_s = self._silent_since_s.get(member_id)
             silent_s = 0.0 if since_s is None else time.monotonic() - since_s
@@ -330,19 +335,24 @@ class Keeper:
                 self._waiting_for.pop(member_id, None)
             case change:
                 LOG.warning("group=%s asks member %s to %s", self._options.group, view.leader, in_words(change))
-                leader = self._actors.peers[view.leader]
-                answer = answer_of(leader.change_membership.remote(int(view.index), change), CHANGE_TIMEOUT_S)
+                leader = self._actors.peers.get(view.leader)
+                answer = answer_of(begin(leader, "change_membership", int(view.index), change), CHANGE_TIMEOUT_S)
                 if isinstance(answer, ChangeRefused):
                     LOG.info("group=%s refused: %s", self._options.group, answer.reason.value)
 
     def _fill(self, member_id: MemberId, said: Descriptions) -> None:
         """An empty directory for a vacant place. What lies there is looked at before the place is asked for again."""
-        reports = self._survey()
+        reports = [
+            report
+            for report in survey(live_nodes(), self._options.data_dir, self._options.group)
+            if report.trouble is None  # nothing that lies there is missing
+        ]
         busy = Counter(str(each["node_id"]) for each in said.values() if each is not None)
         node = for_vacant_place(member_id, self._wishes.get(member_id), self._options.placement, reports, busy)
         if node is None:
-            wish = self._wishes[member_id]
-            self._waiting_for[member_id] = f"no live node is {wish}: see `ray status`, or name another"
+            wish = self._wishes.get(member_id)
+            which = "can run a member" if wish is None else f"is {wish}"
+            self._waiting_for[member_id] = f"no live node {which}: see `ray status`, or name another"
             return
         found = next(report.found for report in reports if report.node == node)
         lies_there = next((each for each in found if each.member_id == member_id), None)

@@ -109,10 +109,9 @@ def _check_options(group: str, given: Mapping[str, Any], running: Mapping[str, A
 def _keeper(options: GroupOptions) -> tuple[Any, bool]:
     """The group's keeper and whether it was there: made by whoever comes first."""
     for _ in range(100):
-        try:
-            return ray.get_actor(keeper_name(options.group), namespace=NAMESPACE), True
-        except ValueError:
-            pass
+        found = find_actor(keeper_name(options.group))
+        if found is not None:
+            return found, True
         try:
             return RayKeeper.options(**keeper_actor_options(options.group)).remote(options), False
         except ValueError:

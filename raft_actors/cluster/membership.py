@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 import ray
 
-from raft_actors.cluster.actors import answer_of, find_actor, members_with_actors
+from raft_actors.cluster.actors import answer_of, begin, find_actor, members_with_actors
 from raft_actors.cluster.options import MEMBERS_MAX
 from raft_actors.core.effects import ChangeRefusal, ChangeRefused, ChangeStarted, TransferEnd, TransferEnded
 from raft_actors.core.entries import Member
@@ -80,7 +80,7 @@ class MemberRow:
 
 def ask_membership(peers: Mapping[MemberId, Any], timeout_s: float = ASK_TIMEOUT_S) -> Membership | None:
     """What the confirmed leader among these says; of two that were confirmed, the later. None: there is none now."""
-    refs = [peer.membership.remote() for peer in peers.values()]
+    refs = [ref for peer in peers.values() if (ref := begin(peer, "membership")) is not None]
     deadline_s = time.monotonic() + timeout_s
     found: list[Membership] = []
     while refs and not found and time.monotonic() < deadline_s:
@@ -114,18 +114,22 @@ class Members:
         """One member more, returned when it votes: its id, the lowest that is free unless given.
 
         node: where it shall live, by address, node id or LABEL=VALUE; the keeper chooses otherwise. What takes longer
-        than `timeout_s` goes on without us (`TimeoutError` in a `ChangeUnderWay`). Raises `AlreadyMember`.
+        than `timeout_s` goes on without us (`ChangeUnderWay`, a `TimeoutError`); the same call with that id waits
+        for it. Raises `AlreadyMember`.
         """
         deadline_s = time.monotonic() + timeout_s
         wanted: list[int] = []
 
         def change(view: Membership) -> Change | None:
-            taken = {int(line.member_id) for line in view.lines}
+            taken = {int(line.member_id): line for line in view.lines}
             if wanted and wanted[0] in taken:
                 return None
-            new = member_id if member_id is not None else min(set(range(MEMBERS_MAX + 1)) - taken)
-            if new in taken:
+            new = member_id if member_id is not None else min(set(range(MEMBERS_MAX + 1)) - taken.keys())
+            if new in taken and taken[new].voter:
                 raise AlreadyMember(f"group {self._group!r} has a member {new}: leave the id out, or replace it")
+            if new in taken:  # somebody wanted it before us, and it is on its way
+                wanted[:] = [new]
+                return None
             if len(taken) >= MEMBERS_MAX or not 0 <= new < 10_000:
                 raise MembershipError(f"a group has at most {MEMBERS_MAX} members, with ids from 0 to 9999")
             wanted[:] = [new]
@@ -243,7 +247,7 @@ class Members:
 
     def _ask_leader(self, view: Membership, method: str, *arguments: Any) -> Any:
         peer = find_actor(peer_name(self._group, view.leader))
-        return None if peer is None else answer_of(getattr(peer, method).remote(*arguments), TRANSFER_TIMEOUT_S + 1.0)
+        return None if peer is None else answer_of(begin(peer, method, *arguments), TRANSFER_TIMEOUT_S + 1.0)
 
     def _change(self, change: Callable[[Membership], Change | None], deadline_s: float) -> None:
         """Until `change` finds nothing more to do in a committed configuration."""
@@ -294,7 +298,7 @@ class Members:
             keeper = find_actor(keeper_name(self._group))
             trouble = None
             if keeper is not None and line.directory_id is None:
-                trouble = answer_of(keeper.fill.remote(int(member_id), node), ASK_TIMEOUT_S)
+                trouble = answer_of(begin(keeper, "fill", int(member_id), node), ASK_TIMEOUT_S)
             sentence = self._how_far(line, keeper, trouble)
             if sentence != said and on_progress is not None:
                 on_progress(sentence)
@@ -311,7 +315,7 @@ class Members:
                 return "the place is vacant, and the keeper, which would fill it, is gone: kv.start brings it back"
             return f"the place is vacant: {trouble or 'an empty directory is being made for it'}"
         peer = find_actor(peer_name(self._group, line.member_id))
-        status = answer_of(peer.status.remote(), ASK_TIMEOUT_S) if peer is not None else None
+        status = None if peer is None else answer_of(begin(peer, "status"), ASK_TIMEOUT_S)
         snapshot = (status or {}).get("snapshot")
         lag = f"{line.lag} entries behind" if line.lag is not None else "not heard of yet"
         return f"it does not vote yet, {lag}" + (f", {snapshot}" if snapshot else "")
@@ -319,7 +323,7 @@ class Members:
     def _hasten(self) -> None:
         keeper = find_actor(keeper_name(self._group))
         if keeper is not None:
-            answer_of(keeper.hasten.remote(), ASK_TIMEOUT_S)
+            answer_of(begin(keeper, "hasten"), ASK_TIMEOUT_S)
 
 
 def _row(view: Membership, line: MemberLine) -> MemberRow:
