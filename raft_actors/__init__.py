@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from raft_actors.cluster.group import Group, MemberStatus, connect, start
     from raft_actors.config import RaftConfig
     from raft_actors.errors import (
+        AlreadyThere,
+        BackupDamaged,
+        BackupFailed,
+        BackupForeign,
+        BackupNewer,
+        BackupRefused,
+        CannotRecover,
         ClientClosed,
         ConfigError,
         DaemonFailed,
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
         DirectoryNotWritable,
         FaultsNotEnabled,
         ForeignDirectory,
+        HasQuorum,
         InvalidName,
         LogDamaged,
         LogFull,
@@ -64,6 +72,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AlreadyThere",
+    "BackupDamaged",
+    "BackupFailed",
+    "BackupForeign",
+    "BackupNewer",
+    "BackupRefused",
+    "CannotRecover",
     "ClientClosed",
     "ConfigError",
     "DaemonFailed",
@@ -72,6 +87,7 @@ __all__ = [
     "FaultsNotEnabled",
     "ForeignDirectory",
     "Group",
+    "HasQuorum",
     "InvalidName",
     "LogDamaged",
     "LogFull",

@@ -17,6 +17,8 @@ DATA_DIR_DEFAULT: Final = "~/.raft_actors"
 
 ASIDE_SUFFIX: Final = ".aside"
 """Of the directory that a member had before; nobody opens it any more."""
+FOUNDING_SUFFIX: Final = ".founding"
+"""Of a directory that is being founded (founding.py) and has not come into its place."""
 
 
 def member_path(data_dir: str | None, group: str, member_id: MemberId) -> str:
