@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raft_actors._version import __version__
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.storage.place import member_path
-from raft_actors.storage.visit import peek_identity
+from raft_actors.storage.visit import is_between_two, peek_identity
 
 PROBE_TIMEOUT_S: Final = 20.0
 PIN_AMOUNT: Final = 0.001
@@ -107,6 +107,8 @@ def _probe(data_dir: str | None, group: str, members: int) -> tuple[tuple[Found,
     found = []
     for number in range(members):
         path = member_path(data_dir, group, MemberId(number))
+        if is_between_two(path):
+            return (), f"the recovery of member {number} was cut off ({path} is being founded): run it again"
         directory_id = peek_identity(path, group=group, member_id=MemberId(number))
         if directory_id is not None:
             found.append(Found(member_id=MemberId(number), directory_id=directory_id, path=path))
