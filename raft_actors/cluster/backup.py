@@ -43,7 +43,7 @@ from raft_actors.errors import (
     SnapshotGone,
     UnknownGroup,
 )
-from raft_actors.names import check_group, peer_name
+from raft_actors.names import check_group, keeper_name, peer_name
 from raft_actors.storage.backups import BackupReader, BackupWriter, header_of
 from raft_actors.storage.founding import Founded
 from raft_actors.storage.snapshots import SnapshotHeader, encode_header
@@ -62,6 +62,8 @@ WRITES_AHEAD_MAX: Final = 2
 FOUNDER_TIMEOUT_S: Final = 120.0
 """How long a founder may take for a chunk, or for its last look at all of it beside a slow disk."""
 FINISH_TIMEOUT_S: Final = 3600.0
+ENDING_S: Final = 10.0
+"""How long actors that were ended may keep their names."""
 
 _LOST_ON_THE_WAY: Final = (SnapshotGone, SnapshotFailed, Malformed, RayError)
 
@@ -196,9 +198,8 @@ def restore_group(reader: BackupReader, options: GroupOptions, *, told_bytes: To
     group = options.group
     refusal = f"a group {group!r} runs on this Ray cluster: restore under another name, or shut it down and delete it"
     member, where = MemberId(0), _where(options)
-    if members_of(group):
-        raise AlreadyThere(refusal)
-    with founder_of(options, member, where, wait=False, refusal=refusal) as founder:
+    _refuse_what_runs(group, refusal)
+    with founder_of(options, member, where, wait=True, refusal=refusal) as founder:
         _refuse_data(options, refusal)
         places = tuple(MemberId(number) for number in range(options.members))
         what = f"restoring {reader.path}"
@@ -233,6 +234,23 @@ def _where(options: GroupOptions) -> dict[str, Any]:
     if not nodes:
         raise CannotRecover("no node of this Ray cluster is alive: see `ray status`")
     return {"scheduling_strategy": on_node(nodes[0])}
+
+
+def _refuse_what_runs(group: str, refusal: str) -> None:
+    """Whoever answers runs; who is just ending after a shutdown is waited for."""
+    deadline_s = time.monotonic() + ENDING_S
+    while True:
+        asked = [find_actor(keeper_name(group)), *(find_actor(peer_name(group, each)) for each in members_of(group))]
+        calls = [actor.options if at == 0 else actor.describe for at, actor in enumerate(asked) if actor is not None]
+        if not calls:
+            return
+        for ref in [call.remote() for call in calls]:
+            with suppress(RayError):
+                ray.get(ref, timeout=ASK_TIMEOUT_S)
+                raise AlreadyThere(refusal)
+        if time.monotonic() > deadline_s:
+            raise AlreadyThere(refusal)
+        time.sleep(LOOK_S)
 
 
 def _refuse_data(options: GroupOptions, refusal: str) -> None:

@@ -109,6 +109,10 @@ class TestSaveAndRestore:
             kv.restore_snapshot(str(file), other, members=1, data_dir=data_dir)
         with kv.start(other, members=1, data_dir=data_dir, config=CONFIG) as again:
             assert contents(again) == held
+        kv.shutdown(other, delete_data=True)
+        with kv.restore_snapshot(str(file), other, members=1, data_dir=data_dir, config=CONFIG) as anew:
+            assert anew.get("new") is None
+            assert anew.get("big000") == VALUE
 
     def test_what_is_there_is_not_overwritten(self, store: kv.Client, tmp_path: Path, module_data_dir: str) -> None:
         file = tmp_path / "saved.backup"
