@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from raft_actors._version import __version__
 
 if TYPE_CHECKING:
+    from kv.backup import plan_recovery, recover, restore_snapshot, save_snapshot
     from kv.client import Client
     from kv.cluster import Status, connect, membership, shutdown, start, status
     from kv.config import Config
@@ -74,6 +75,10 @@ __all__ = [
     "connect",
     "decode",
     "membership",
+    "plan_recovery",
+    "recover",
+    "restore_snapshot",
+    "save_snapshot",
     "shutdown",
     "start",
     "status",
@@ -91,6 +96,10 @@ _MODULES: Final = {
     "connect": "kv.cluster",
     "decode": "kv.values",
     "membership": "kv.cluster",
+    "plan_recovery": "kv.backup",
+    "recover": "kv.backup",
+    "restore_snapshot": "kv.backup",
+    "save_snapshot": "kv.backup",
     "shutdown": "kv.cluster",
     "start": "kv.cluster",
     "status": "kv.cluster",

@@ -174,6 +174,25 @@ def cluster_id_of(group: str, members: Iterable[Member], settings: bytes) -> byt
     return blake2b(b"".join(parts), digest_size=CLUSTER_ID_BYTES, person=b"raft-actors 1").digest()
 
 
+def successor_cluster_id(old: bytes, group: str, members: Iterable[Member], settings: bytes) -> bytes:
+    """The 16 bytes that name a cluster founded from the state of an older one, whose id is `old` (ADR 14).
+
+    Computed, too, from the id before it and what it starts with. A directory that is founded draws its id anew, so no
+    two foundings give the same.
+    """
+    assert len(old) == CLUSTER_ID_BYTES, f"cluster id of {len(old)} bytes"
+    parts = old + cluster_id_of(group, members, settings)
+    return blake2b(parts, digest_size=CLUSTER_ID_BYTES, person=b"raft-actors next").digest()
+
+
+def supersedes(new: Genesis, old: Genesis) -> bool:
+    """Whether `new` was founded from the state of `old`, under its name: anybody who has both records can see it."""
+    members, settings = new.configuration.members, new.settings
+    return new.group == old.group and new.cluster_id == successor_cluster_id(
+        old.cluster_id, new.group, members, settings
+    )
+
+
 def encode_genesis(genesis: Genesis) -> bytes:
     """The record at index 0 of every log of a group."""
     assert len(genesis.cluster_id) == CLUSTER_ID_BYTES, f"cluster id of {len(genesis.cluster_id)} bytes"

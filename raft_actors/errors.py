@@ -84,6 +84,21 @@ class FaultsNotEnabled(RefusedError):
     """Fault injection asked of a group that has none."""
 
 
+class AlreadyThere(RefusedError, FileExistsError):
+    """What would be overwritten exists: a file, or a group of that name or its data; says which."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        RaftActorsError.__init__(self, message, **details)
+
+
+class HasQuorum(RefusedError):
+    """A new cluster asked of a group whose old one still has a quorum; replace the lost members instead."""
+
+
+class CannotRecover(RefusedError):
+    """No new cluster can be founded there, or from that; says why and what to do."""
+
+
 class NotSupportedYet(RefusedError, NotImplementedError):
     """Part of the public interface that this version does not have; says what to do instead."""
 
@@ -183,6 +198,29 @@ class StorageFailed(StorageError, OSError):
 
     def __init__(self, message: str, **details: Any) -> None:
         RaftActorsError.__init__(self, message, **details)
+
+
+# -- backups ------------------------------------------------------------------------------------------------------
+
+
+class BackupFailed(RaftActorsError):
+    """No backup was written; what was there before is as it was."""
+
+
+class BackupRefused(RefusedError):
+    """Nothing is restored from this file; says why."""
+
+
+class BackupDamaged(BackupRefused):
+    """The file was cut off or changed; says where and how."""
+
+
+class BackupForeign(BackupRefused):
+    """The file is no backup, or one of another state machine."""
+
+
+class BackupNewer(BackupRefused):
+    """The file was written by a newer version of raft-actors."""
 
 
 # -- peers ----------------------------------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ import ray
 from ray.exceptions import RayError
 
 import kv
+from kv.app.backup import recover, snapshot
 from kv.app.demo import demo
 from kv.app.doctor import Findings, examine
 from kv.app.keys import COMMANDS
 from kv.app.membership import member, move_leader
-from kv.app.options import Common, command_options, first_line, root_options, say
+from kv.app.options import Common, command_options, first_line, root_options, say, selector
 from kv.app.render import document_text, rows_text
 from raft_actors._version import __version__
 from raft_actors.cluster.group import MemberStatus
@@ -83,21 +84,11 @@ def main() -> None:
     cli(prog_name="raft-kv")
 
 
-for command in (demo, member, move_leader, *COMMANDS):
+for command in (demo, member, move_leader, recover, snapshot, *COMMANDS):
     cli.add_command(command)
 
 
 # -- the life of a store -----------------------------------------------------------------------------------------------
-
-
-def _selector(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[dict[str, str]] | None:
-    selectors = []
-    for value in values:
-        pairs = [part.partition("=") for part in value.split(",")]
-        if not all(label and equals and wanted for label, equals, wanted in pairs):
-            raise click.BadParameter(f"{value!r} is not LABEL=VALUE[,LABEL=VALUE...]", context, parameter)
-        selectors.append({label: wanted for label, _, wanted in pairs})
-    return selectors or None
 
 
 @cli.command()
@@ -108,7 +99,7 @@ def _selector(context: click.Context, parameter: click.Parameter, values: Sequen
     "--placement",
     multiple=True,
     metavar="LABEL=VALUE[,...]",
-    callback=_selector,
+    callback=selector,
     help="Node labels for one member; once for each. [default: spread over the machines]",
 )
 @click.option("--record-dir", help="Record the run there.")

@@ -35,7 +35,7 @@ from raft_actors.errors import (
 )
 from raft_actors.names import NAMESPACE, check_group, keeper_name, peer_name, server_name
 from raft_actors.storage.place import member_directories, member_path
-from raft_actors.storage.visit import delete_aside, delete_directory
+from raft_actors.storage.visit import delete_beside, delete_directory
 
 LOG: Final = logging.getLogger("raft_actors.cluster")
 
@@ -321,7 +321,7 @@ def _delete_here(data_dir: str | None, group: str) -> list[str]:
         for attempts_left in reversed(range(DELETE_ATTEMPTS)):
             try:
                 delete_directory(path, group=group, member_id=member_id, allow_unsafe_data_dir=True)
-                delete_aside(path)
+                delete_beside(path)
                 break
             except DirectoryLocked as refusal:
                 if not attempts_left:

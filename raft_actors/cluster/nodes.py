@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raft_actors._version import __version__
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.storage.place import member_directories, member_path
-from raft_actors.storage.visit import peek_identity, set_aside
+from raft_actors.storage.visit import is_between_two, peek_identity, set_aside
 
 PROBE_TIMEOUT_S: Final = 20.0
 PIN_AMOUNT: Final = 0.001
@@ -109,6 +109,8 @@ def _probe(data_dir: str | None, group: str) -> tuple[tuple[Found, ...], str | N
     found = []
     for member_id in member_directories(data_dir, group):
         path = member_path(data_dir, group, member_id)
+        if is_between_two(path):
+            return (), f"the recovery of member {member_id} was cut off ({path} is being founded): run it again"
         if not os.path.isdir(path):
             continue
         directory_id = peek_identity(path, group=group, member_id=member_id)

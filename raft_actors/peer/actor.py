@@ -116,6 +116,11 @@ class RayPeer:
         return None if found is None else (SLICE.encode(found[0]), found[1])
 
     @ray.method(concurrency_group="snapshots")
+    def snapshot_header(self) -> bytes | None:
+        """What the newest snapshot of this member stands for, as its file begins (storage/snapshots.py)."""
+        return self._peer.snapshot_header()
+
+    @ray.method(concurrency_group="snapshots")
     def take_slice(self, job: int, head: bytes, reference: list[Any]) -> None:
         """Bytes of the state of the application beside this peer, which asked for them."""
         data = shared(reference, GET_TIMEOUT_S)

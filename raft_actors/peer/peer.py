@@ -45,6 +45,8 @@ from raft_actors.peer.snapshots import NotSaved, SaveAnswer
 from raft_actors.peer.standing import PeerState, Standing, status_of_running
 from raft_actors.peer.surroundings import PeerOptions, Surroundings
 from raft_actors.storage.interface import Storage
+from raft_actors.storage.records import Identity
+from raft_actors.storage.snapshots import SnapshotHeader, encode_header
 
 LOCK_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to lock the directory: a zombie of a dead raylet holds it for seconds."""
@@ -360,6 +362,17 @@ class Peer:
         """A slice of a snapshot, for another peer or the application. None: there is no such snapshot."""
         runtime = self._runtime
         return None if runtime is None else runtime.read_snapshot(data)
+
+    def snapshot_header(self) -> bytes | None:
+        """The first record of this member's newest snapshot file: what it stands for. None: it has none, or not now."""
+        runtime, genesis, incarnation = self._runtime, self._standing.genesis, self._standing.incarnation
+        meta = None if runtime is None else runtime.engine.snapshots.stored
+        if meta is None or genesis is None or incarnation is None:
+            return None
+        identity = Identity(
+            directory_id=incarnation.directory_id, group=self._options.group, member_id=self._options.member_id
+        )
+        return encode_header(SnapshotHeader(identity=identity, genesis=genesis, meta=meta))[0]
 
     # -- questions ----------------------------------------------------------------------------------------------------
 

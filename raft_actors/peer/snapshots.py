@@ -125,6 +125,11 @@ class SnapshotDesk:
     def _stored_index(self) -> LogIndex:
         return LogIndex(0) if self._stored is None else self._stored.last.index
 
+    @property
+    def stored(self) -> SnapshotMeta | None:
+        """The newest that has a file; read by any thread."""
+        return self._stored
+
     def progress(self) -> str | None:
         """What is under way, for a reader; None: nothing."""
         job = self._job

@@ -92,6 +92,7 @@ def status_of_running(runtime: Runtime) -> dict[str, Any]:
     state, feed, gauges = runtime.engine.state, runtime.engine.feed, runtime.gauges()
     snapshots = runtime.engine.snapshots
     return {
+        "cluster": state.cluster_id.hex(),
         "role": state.role.value,
         "term": state.current_term,
         "leader": state.leader_hint,
@@ -99,6 +100,7 @@ def status_of_running(runtime: Runtime) -> dict[str, Any]:
         "voter": state.configurations.in_force.is_voter(state.directory_id),
         "commit_index": state.commit_index,
         "last_index": state.log.last.index,
+        "last_term": state.log.last.term,
         "last_applied": feed.applied_index,
         "log_bytes": runtime.engine.log_bytes,
         "snapshot_index": 0 if state.snapshot is None else state.snapshot.last.index,

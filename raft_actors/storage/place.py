@@ -19,6 +19,9 @@ DATA_DIR_DEFAULT: Final = "~/.raft_actors"
 
 ASIDE_SUFFIX: Final = ".aside"
 """Of the directory that a member had before; nobody opens it any more."""
+FOUNDING_SUFFIX: Final = ".founding"
+"""Of a directory that is being founded (founding.py) and has not come into its place."""
+_BESIDE: Final = "|".join(map(re.escape, (ASIDE_SUFFIX, FOUNDING_SUFFIX)))
 
 
 def member_path(data_dir: str | None, group: str, member_id: MemberId) -> str:
@@ -28,10 +31,10 @@ def member_path(data_dir: str | None, group: str, member_id: MemberId) -> str:
 
 
 def member_directories(data_dir: str | None, group: str) -> list[MemberId]:
-    """Members of the group that have something in their place on this node, whatever it is, or had it set aside."""
+    """Members of which there is something on this node: in their place, set aside from it, or on its way there."""
     root = os.path.dirname(member_path(data_dir, group, MemberId(0)))
     names: list[str] = []
     with suppress(OSError):
         names = os.listdir(root)
-    found = {re.fullmatch(rf"(0|[1-9][0-9]{{0,3}})({re.escape(ASIDE_SUFFIX)})?", name) for name in names}
+    found = {re.fullmatch(rf"(0|[1-9][0-9]{{0,3}})({_BESIDE})?", name) for name in names}
     return sorted({MemberId(int(match[1])) for match in found if match})

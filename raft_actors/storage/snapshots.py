@@ -34,9 +34,9 @@ from raft_actors.codec import (
 )
 from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Term
-from raft_actors.errors import SnapshotDamaged, SnapshotFailed, SnapshotGone
+from raft_actors.errors import RaftActorsError, SnapshotDamaged, SnapshotFailed, SnapshotGone
 from raft_actors.storage.directory import SNAPSHOT_SUFFIX, UNFINISHED_SUFFIX, DataDirectory
-from raft_actors.storage.files import CREATE_NEW, READ, read_all, write_all
+from raft_actors.storage.files import CREATE_NEW, READ, Files, read_all, write_all
 from raft_actors.storage.image import ImpossibleRecord
 from raft_actors.storage.records import (
     FORMAT_VERSION,
@@ -148,6 +148,16 @@ def decode_header(frame: Frame) -> SnapshotHeader:
         raise ImpossibleRecord(f"a snapshot's header of a form that is not known: {refusal}") from refusal
 
 
+def encode_chunk(count: int, chunk: bytes, chain: int) -> tuple[bytes, int]:
+    """The record of the chunk with this number, from 1 up, and its CRC."""
+    return encode_frame(SNAPSHOT_CHUNK, EntryId(Term(0), LogIndex(count)), chunk, chain)
+
+
+def encode_end(count: int, size: int, chain: int) -> bytes:
+    """The last record, behind `count` chunks of `size` bytes."""
+    return encode_frame(SNAPSHOT_END, EntryId(Term(0), LogIndex(count)), _END.pack(size), chain)[0]
+
+
 # -- writing ------------------------------------------------------------------------------------------------------
 
 
@@ -179,11 +189,12 @@ class SnapshotWriter:
         assert 0 < len(chunk) <= CHUNK_BYTES_MAX, f"a chunk of {len(chunk)} bytes; cut the state in smaller ones"
         self._count += 1
         self._size += len(chunk)
-        self._record(SNAPSHOT_CHUNK, bytes(chunk))
+        data, self._chain = encode_chunk(self._count, bytes(chunk), self._chain)
+        self._record(data)
 
     def commit(self) -> None:
         """Make it durable under its name. Raises `SnapshotFailed`; a later start may then find it, and whole."""
-        self._record(SNAPSHOT_END, _END.pack(self._size))
+        self._record(encode_end(self._count, self._size, self._chain))
         assert self._descriptor is not None, "a snapshot that is being written has a file"
         files = self._directory.files
         try:
@@ -209,9 +220,7 @@ class SnapshotWriter:
             with suppress(OSError):  # what is not finished is removed by a start
                 self._directory.files.unlink(self._directory.descriptor, self._name)
 
-    def _record(self, kind: int, body: bytes) -> None:
-        at = EntryId(Term(0), LogIndex(self._count))
-        data, self._chain = encode_frame(kind, at, body, self._chain)
+    def _record(self, data: bytes) -> None:
         try:
             self._append(data)
         except OSError as refusal:
@@ -247,44 +256,26 @@ class SnapshotWriter:
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-class SnapshotReader:
-    """A snapshot file, open: removing or replacing the file does not disturb who reads it."""
+class SnapshotRecords:
+    """The records of a snapshot, one after the other, each with its checksum, whatever file they stand in."""
 
-    def __init__(self, directory: DataDirectory, name: SnapshotName) -> None:
-        """Open it and read its header.
+    def __init__(self, files: Files, file: str, descriptor: int) -> None:
+        """Take over an open file. Raises OSError; then it is still the caller's."""
+        self._files = files
+        self._file = file
+        self._descriptor = descriptor
+        self._size = files.fstat(descriptor).size
+        self._first: Frame | None = None
 
-        Raises `SnapshotGone`, `SnapshotDamaged`, `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
-        """
-        self._files = directory.files
-        self._file = os.path.join(directory.path, name.file)
-        try:
-            self._descriptor = directory.open(name.file, READ)
-        except FileNotFoundError as refusal:
-            raise SnapshotGone(f"{self._file} is gone; a newer one is there", file=self._file) from refusal
-        try:
-            self._size = self._files.fstat(self._descriptor).size
-            frame = self._read(0, 0, HEADER_BYTES_MAX)
-            if frame.kind == SNAPSHOT_HEADER and frame.version > FORMAT_VERSION:
-                raise newer_format(directory, name.file, frame.version)
-            try:
-                header = decode_header(frame)
-            except ImpossibleRecord as refusal:
-                raise self._damaged(0, str(refusal)) from refusal
-            if header.identity != directory.identity:
-                raise foreign(directory, name.file, header.identity.member_id, header.identity.group)
-            if header.meta.last.index != name.index:
-                raise self._damaged(0, f"this is the snapshot of index {header.meta.last.index} under another name")
-        except BaseException:
-            self._files.close(self._descriptor)
-            raise
-        self.meta: Final = header.meta
-        self.genesis: Final = header.genesis
-        self._first = frame
+    def header(self) -> Frame:
+        """The first record; whether it is one of ours to read is the caller's question. Raises `SnapshotDamaged`."""
+        self._first = self._read(0, 0, HEADER_BYTES_MAX)
+        return self._first
 
     def chunks(self) -> Iterator[bytes]:
         """The state, in the pieces in which it was written. Raises `SnapshotDamaged` at the first that is not good,
         and at the end if it is not where it should be; OSError from the disk."""
-        frame, count, size = self._first, 0, 0
+        frame, count, size = self._first or self.header(), 0, 0
         while True:
             at = frame.behind
             frame = self._read(at, frame.chain, CHUNK_BYTES_MAX)
@@ -292,36 +283,73 @@ class SnapshotReader:
                 break
             count, size = count + 1, size + len(frame.body)
             if frame.kind != SNAPSHOT_CHUNK or frame.entry_index != count or frame.entry_term or not frame.body:
-                raise self._damaged(at, f"another record where chunk {count} belongs")
+                raise self.damaged(at, f"another record where chunk {count} belongs")
             yield frame.body
         if (frame.entry_index, frame.entry_term, frame.body) != (count, 0, _END.pack(size)):
-            raise self._damaged(at, f"an end that does not fit {count} chunks of {size} bytes")
+            raise self.damaged(at, f"an end that does not fit {count} chunks of {size} bytes")
         if frame.behind != self._size:
-            raise self._damaged(frame.behind, "bytes behind its end")
+            raise self.damaged(frame.behind, "bytes behind its end")
 
     def close(self) -> None:
         """Once, when nobody reads any more."""
         self._files.close(self._descriptor)
 
-    def _read(self, at: int, chain: int, body_bytes_max: int) -> Frame:
-        length = read_length(read_all(self._files, self._descriptor, FRAME_BYTES, at))
-        if length is None or length > min(body_bytes_max, self._size - at - FRAME_BYTES):
-            raise self._damaged(at, "no record")
-        size = FRAME_BYTES + length
-        frame = read_frame(read_all(self._files, self._descriptor, size, at), 0, size, chain)
-        if frame is None:
-            raise self._damaged(at, "a checksum that does not fit")
-        if at and frame.version != FORMAT_VERSION:  # the header's is looked at by itself
-            raise self._damaged(at, f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
-        return frame._replace(behind=at + frame.behind)
-
-    def _damaged(self, offset: int, why: str) -> SnapshotDamaged:
+    def damaged(self, offset: int, why: str) -> RaftActorsError:
+        """What is raised for bytes that are not as they were written; who has another file than ours says it so."""
         return SnapshotDamaged(
             f"{self._file} is damaged at byte {offset}: {why}; the snapshot before it or another member has the state",
             file=self._file,
             offset=offset,
             why=why,
         )
+
+    def _read(self, at: int, chain: int, body_bytes_max: int) -> Frame:
+        length = read_length(read_all(self._files, self._descriptor, FRAME_BYTES, at))
+        rest = self._size - at - FRAME_BYTES
+        if rest < 0 or (length is not None and rest < length <= body_bytes_max):
+            raise self.damaged(at, f"the file ends at byte {self._size}, within a record or before its last")
+        if length is None or length > body_bytes_max:
+            raise self.damaged(at, "no record")
+        size = FRAME_BYTES + length
+        frame = read_frame(read_all(self._files, self._descriptor, size, at), 0, size, chain)
+        if frame is None:
+            raise self.damaged(at, "a checksum that does not fit")
+        if at and frame.version != FORMAT_VERSION:  # the header's is looked at by itself
+            raise self.damaged(at, f"a record of format {frame.version} in a file of format {FORMAT_VERSION}")
+        return frame._replace(behind=at + frame.behind)
+
+
+class SnapshotReader(SnapshotRecords):
+    """A snapshot file of a directory, open: removing or replacing the file does not disturb who reads it."""
+
+    def __init__(self, directory: DataDirectory, name: SnapshotName) -> None:
+        """Open it and read its header.
+
+        Raises `SnapshotGone`, `SnapshotDamaged`, `ForeignDirectory`, `NewerFormat`, or OSError from the disk.
+        """
+        file = os.path.join(directory.path, name.file)
+        try:
+            descriptor = directory.open(name.file, READ)
+        except FileNotFoundError as refusal:
+            raise SnapshotGone(f"{file} is gone; a newer one is there", file=file) from refusal
+        try:
+            super().__init__(directory.files, file, descriptor)
+            frame = self.header()
+            if frame.kind == SNAPSHOT_HEADER and frame.version > FORMAT_VERSION:
+                raise newer_format(directory, name.file, frame.version)
+            try:
+                header = decode_header(frame)
+            except ImpossibleRecord as refusal:
+                raise self.damaged(0, str(refusal)) from refusal
+            if header.identity != directory.identity:
+                raise foreign(directory, name.file, header.identity.member_id, header.identity.group)
+            if header.meta.last.index != name.index:
+                raise self.damaged(0, f"this is the snapshot of index {header.meta.last.index} under another name")
+        except BaseException:
+            directory.files.close(descriptor)
+            raise
+        self.meta: Final = header.meta
+        self.genesis: Final = header.genesis
 
 
 # -- what lies in a directory -------------------------------------------------------------------------------------

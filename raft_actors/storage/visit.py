@@ -1,7 +1,7 @@
 """Looking at a data directory from outside its peer, setting one aside, and deleting one.
 
-Here:   whose directory it is, without its lock; deletion, only while holding the lock; another name for a directory
-        that counts no more.
+Here:   whose directory it is, without its lock; what it holds, and deletion, only while holding the lock; another name
+        for a directory that counts no more.
 Never:  reading a log that a peer may be writing.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 
-from raft_actors.core.types import DirectoryId, MemberId
+from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId
 from raft_actors.errors import StorageError
-from raft_actors.storage.directory import IDENTITY, LOCK, open_data_directory, read_identity
+from raft_actors.storage.directory import IDENTITY, LOCK, open_data_directory, read_identity, read_stopped
 from raft_actors.storage.files import OsFiles
-from raft_actors.storage.place import ASIDE_SUFFIX
+from raft_actors.storage.place import ASIDE_SUFFIX, FOUNDING_SUFFIX
+from raft_actors.storage.recovery import recover
 
 
 def peek_identity(path: str, *, group: str, member_id: MemberId) -> DirectoryId | None:
@@ -35,6 +37,38 @@ def peek_identity(path: str, *, group: str, member_id: MemberId) -> DirectoryId 
     finally:
         files.close(descriptor)
     return None if identity is None else identity.directory_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holds:
+    """What a directory would go on from."""
+
+    cluster: str | None
+    """Id of its cluster in hexadecimal digits; None: it never belonged to one."""
+    last: EntryId
+    """Of its last entry."""
+    snapshot_index: LogIndex
+    stopped: str | None
+    """Why its member must not run by itself, if a STOPPED file says so."""
+
+
+def look_into(path: str, *, group: str, member_id: MemberId) -> Holds:
+    """Read a member's directory while its lock is ours; changes nothing. There has to be one (`peek_identity`).
+
+    Raises what opening it raises: `DirectoryLocked` while a process of the member lives, `LogDamaged`.
+    """
+    directory = open_data_directory(path, group=group, member_id=member_id, allow_unsafe_data_dir=True, files=OsFiles())
+    try:
+        log = recover(directory)
+        snapshot = log.snapshots.meta
+        return Holds(
+            cluster=None if log.image.genesis is None else log.image.genesis.cluster_id.hex(),
+            last=log.image.last,
+            snapshot_index=LogIndex(0) if snapshot is None else snapshot.last.index,
+            stopped=read_stopped(path),
+        )
+    finally:
+        directory.close()
 
 
 def delete_directory(path: str, *, group: str, member_id: MemberId, allow_unsafe_data_dir: bool) -> bool:
@@ -72,7 +106,8 @@ def set_aside(path: str, *, group: str, member_id: MemberId, directory_id: Direc
     if not os.path.isdir(path) or peek_identity(path, group=group, member_id=member_id) != directory_id:
         return None
     aside = path + ASIDE_SUFFIX
-    delete_aside(path)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(aside)
     os.rename(path, aside)
     files = OsFiles()
     parent = files.open_directory(os.path.dirname(path))
@@ -83,12 +118,21 @@ def set_aside(path: str, *, group: str, member_id: MemberId, directory_id: Direc
     return aside
 
 
-def delete_aside(path: str) -> None:
-    """Delete what was set aside from `path`, if anything was; the group's own directory if that was all.
+def is_between_two(path: str) -> bool:
+    """Whether a recovery was cut off between the old directory's removal from its place and the new one's naming.
+
+    Nothing lies in the place then, and nobody may take that for a member without data.
+    """
+    return not os.path.lexists(path) and os.path.isdir(path + FOUNDING_SUFFIX) and os.path.isdir(path + ASIDE_SUFFIX)
+
+
+def delete_beside(path: str) -> None:
+    """Delete what was set aside from `path`, and what was on its way there; the group's own directory if that was all.
 
     Raises OSError.
     """
-    with suppress(FileNotFoundError):
-        shutil.rmtree(path + ASIDE_SUFFIX)
+    for suffix in (ASIDE_SUFFIX, FOUNDING_SUFFIX):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path + suffix)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))

@@ -15,8 +15,22 @@ from kv.app.cli import cli
 from kv.app.options import Common, command_options
 from tests.architecture.sources import ROOT
 
-COMMANDS = {"append", "delete", "demo", "doctor", "get", "list", "load", "put", "restart-member", "scan", "shutdown"}
-COMMANDS |= {"start", "status"}
+COMMANDS = {
+    "append",
+    "delete",
+    "demo",
+    "doctor",
+    "get",
+    "list",
+    "load",
+    "put",
+    "restart-member",
+    "scan",
+    "shutdown",
+    "member",
+    "move-leader",
+}
+COMMANDS |= {"recover", "snapshot", "start", "status"}
 
 
 def invoke(*words: str, stdin: str | None = None) -> Result:
@@ -36,6 +50,11 @@ class TestWithoutRay:
         "words",
         [
             *(["start"], ["list"], ["status"], ["get", "k"], ["put", "k", "v"], ["append", "k", "v"], ["delete", "k"]),
+            *(
+                ["snapshot", "save", "f"],
+                ["snapshot", "restore", "f"],
+                ["recover", "--from", "0", "--force-new-cluster"],
+            ),
             *(["scan"], ["doctor"], ["restart-member", "0"], ["shutdown"], ["shutdown", "--delete-data", "--yes"]),
         ],
         ids=" ".join,
@@ -98,6 +117,7 @@ class TestOptions:
                 ["put", "k", "v", "--if-version", "-1"],
                 ["get", "k", "--stale", "--versioned"],
             ),
+            *(["snapshot", "save"], ["snapshot", "restore", "f", "--members", "0"], ["recover", "--force-new-cluster"]),
             *(["scan", "--limit", "0"], ["restart-member", "one"], ["load", "words.parquet"], ["load", "-"], ["bench"]),
         ],
         ids=" ".join,
@@ -113,6 +133,13 @@ class TestOptions:
             assert result.exit_code == 1
             assert "Delete all data of store 'default' for good?" in result.stderr
             assert "Aborted" in result.stderr
+
+    def test_a_new_cluster_is_founded_by_those_only_who_say_so(self) -> None:
+        result = invoke("recover", "--from", "1")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "acknowledged writes that only the others hold are lost" in result.stderr
+        assert "say --force-new-cluster" in result.stderr
+        assert "`raft-kv member replace`" in result.stderr
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         result = invoke("load", str(tmp_path / "none.csv"))

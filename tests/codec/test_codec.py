@@ -20,6 +20,7 @@ from raft_actors.codec import (
     decode_genesis,
     encode_entry,
     encode_genesis,
+    successor_cluster_id,
 )
 from raft_actors.core.entries import Command, Configuration, Entry, Genesis, Member, Noop, SnapshotMeta
 from raft_actors.core.messages import (
@@ -253,6 +254,7 @@ class TestGoldenBytes:
     def test_cluster_id(self):
         lines = [Member(member_id=number, directory_id=bytes([number]) * 16, voter=True) for number in (1, 2, 3)]
         assert cluster_id_of("prod", lines, b"limits").hex() == "fce53131c46420f0d3fd2b0956345fde"
+        assert successor_cluster_id(b"A" * 16, "prod", lines, b"limits").hex() == "90ca13812cd918b41fb482fcb7454090"
 
 
 class TestClusterId:

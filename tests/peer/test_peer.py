@@ -28,11 +28,13 @@ from raft_actors.peer.beside import Beside
 from raft_actors.peer.links import Done, Transport
 from raft_actors.peer.peer import Peer
 from raft_actors.peer.surroundings import PeerOptions
+from raft_actors.storage.backups import header_of
 from raft_actors.storage.interface import Storage
 from raft_actors.storage.memory import MemoryDisk, MemoryStorage
 from tests.application.builders import EPOCH
 from tests.peer.test_runtime import DAEMONS, LONG_S, Application, wait_for
 from tests.rig.disks import GROUP, directory_id
+from tests.storage.logs import append, command, entry, meta, take_snapshot, vote
 
 ONE = MemberId(1)
 QUIET = RaftConfig(election_timeout_ms_min=600_000, election_timeout_ms_max=900_000, check_quorum_ms=900_000)
@@ -616,6 +618,27 @@ class TestQuestions:
         if runs:
             assert (status["role"], status["term"], status["application"]) == ("follower", 0, False)
             assert (status["last_index"], status["log_bytes"], status["dropped"]) == (0, 0, {})
+
+    def test_its_newest_snapshot_says_what_it_stands_for_as_a_backup_begins(self, begin: Begin) -> None:
+        node = Node(genesis(1, 2, 3))
+        storage = node.open_storage()
+        storage.write([vote(1), append(entry(1, 1), command(1, 2))])
+        take_snapshot(storage, 1, 2)
+        storage.close()
+        peer = begin(node)
+        wait_for_state(peer, "recovering")  # the snapshot's configuration lists others
+        record = peer.snapshot_header()
+        assert record is not None
+        said = header_of(record)
+        assert (said.genesis, said.meta) == (genesis(1, 2, 3), meta(1, 2))
+        assert (said.identity.group, said.identity.member_id) == (GROUP, ONE)
+        assert said.identity.directory_id == peer.describe()["directory_id"]
+
+    @pytest.mark.parametrize("holding", [None, genesis(1, 2, 3)])
+    def test_without_a_snapshot_there_is_none_to_be_read(self, begin: Begin, holding: Genesis | None) -> None:
+        peer = begin(Node(holding))
+        wait_for_state(peer, "uninitialised" if holding is None else "running")
+        assert peer.snapshot_header() is None
 
     def test_a_peer_that_does_not_run_turns_everybody_away(self, begin: Begin) -> None:
         peer = begin(Node())

@@ -10,7 +10,7 @@ import pytest
 
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.errors import DirectoryLocked, StorageFailed
-from raft_actors.storage.visit import delete_aside, delete_directory, peek_identity, set_aside
+from raft_actors.storage.visit import delete_beside, delete_directory, peek_identity, set_aside
 from raft_actors.storage.wal import FileStorage
 from tests.storage.logs import GROUP, MEMBER, append, command
 
@@ -132,6 +132,6 @@ class TestSettingAside:
             mine = storage.recovered.incarnation.directory_id
             assert set_aside(str(place), group=GROUP, member_id=MEMBER, directory_id=mine) is not None
         assert [path.name for path in place.parent.iterdir()] == [place.name + ".aside"]
-        delete_aside(str(place))
-        delete_aside(str(place))
+        delete_beside(str(place))
+        delete_beside(str(place))
         assert not place.parent.exists()
