@@ -114,6 +114,10 @@ class NoLeader(MembershipError):
     """No leader could be found that a majority confirms; without one nobody can change the members."""
 
 
+class NoSuchNode(MembershipError):
+    """No live node of the Ray cluster is meant by what was given."""
+
+
 class NotMember(MembershipError):
     """The group has no member in that place."""
 

@@ -31,7 +31,7 @@ def record_of(said: Descriptions) -> bytes | None:
 
 def are_all_empty(said: Descriptions, members: int) -> bool:
     """Whether members 0 up to so many are there, and neither they nor others hold anything."""
-    return set(range(members)) <= set(said) and all(_is_empty(each) for each in said.values())
+    return set(range(members)) <= set(said) and all(is_empty(each) for each in said.values())
 
 
 def new_genesis(group: str, settings: bytes, said: Descriptions, members: int) -> Genesis:
@@ -55,7 +55,7 @@ def empty_ones(record: bytes, said: Descriptions) -> tuple[list[MemberId], list[
     named: list[MemberId] = []
     strangers: list[MemberId] = []
     for member_id, description in said.items():
-        if description is not None and _is_empty(description):
+        if description is not None and is_empty(description):
             line = configuration.find(member_id)
             is_named = line is not None and line.directory_id == description["directory_id"]
             (named if is_named else strangers).append(member_id)
@@ -86,5 +86,11 @@ def why_waited_for(description: dict[str, Any] | None) -> str | None:
     return f"it is {description['state']}"
 
 
-def _is_empty(description: dict[str, Any] | None) -> bool:
+def is_stray(line: Member, description: dict[str, Any] | None) -> bool:
+    """Whether this peer is on another directory than the one that counts in its place, which may lie elsewhere."""
+    return description is not None and description["directory_id"] not in (None, line.directory_id)
+
+
+def is_empty(description: dict[str, Any] | None) -> bool:
+    """Whether this peer says that it holds nothing."""
     return description is not None and description["state"] == PeerState.UNINITIALISED.value

@@ -2,7 +2,7 @@
 
 Here:   `Keeper` and its actor: one look after the other.
 Never:  any state of its own: truth is in the members' logs. It may die and be started again at any moment. What has to
-        be done at members that come and go is decided in upkeep.py, where members live in placing.py.
+        be done at members that come and go is caretaker.py's, where members live placing.py's.
 
 Creating the keeper by name is also the mutex of starting a group: Ray gives a name to one actor, its arguments are the
 options, and every starter waits for this one. So a starter that dies leaves nothing half done that nobody finishes
@@ -21,7 +21,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,40 +33,36 @@ from raft_actors.cluster.bootstrap import (
     Descriptions,
     are_all_empty,
     empty_ones,
+    is_empty,
+    is_stray,
     new_genesis,
     newest_configuration,
     record_of,
     why_waited_for,
 )
-from raft_actors.cluster.membership import ask_membership
-from raft_actors.cluster.nodes import NodeReport, live_nodes, package_trouble, set_aside_on, survey
+from raft_actors.cluster.caretaker import Caretaker
+from raft_actors.cluster.nodes import NodeReport, last_entries, live_nodes, package_trouble, survey
 from raft_actors.cluster.options import GroupOptions
 from raft_actors.cluster.placing import (
+    Held,
     first_pin,
-    for_vacant_place,
-    names,
     pin_of,
     several_directories,
     what_lies_there,
     where_it_lies,
 )
-from raft_actors.cluster.upkeep import End, Fill, Seen, Step, in_words, next_steps
 from raft_actors.codec import encode_genesis
-from raft_actors.core.effects import ChangeRefused
-from raft_actors.core.entries import Configuration, Member
+from raft_actors.core.entries import Configuration
 from raft_actors.core.quorum import majority
 from raft_actors.core.types import MemberId
 from raft_actors.names import NAMESPACE, keeper_name
-from raft_actors.peer.membership import Membership
 from raft_actors.peer.standing import PeerState
 from raft_actors.process import log_to_stderr
 
 LOG: Final = logging.getLogger("raft_actors.keeper")
 
-LOOK_INTERVAL_S: Final = 5.0
-"""How often a started group is looked after."""
 START_INTERVAL_S: Final = 0.2
-"""How often while it is being started, or somebody is on the way to become a member."""
+"""How often a group is looked after while it is being started, at least; afterwards as the caretaker says."""
 STRAYS_INTERVAL_S: Final = 30.0
 """How often a directory that counts is looked for while another one is in its place; it may be lost for good."""
 STOP_TIMEOUT_S: Final = 15.0
@@ -81,16 +76,12 @@ class Keeper:
         log_to_stderr()
         self._options = options
         self._actors = Actors(options)
+        self._caretaker = Caretaker(options, self._actors)
         self._configuration: Configuration | None = None
         """The newest that any member had in force at the last look."""
         self._waiting_for: dict[MemberId, str] = {}
-        self._wishes: dict[MemberId, str] = {}
-        """On which node a vacant place shall be served."""
-        self._silent_since_s: dict[MemberId, float] = {}
         self._started = False
         self._created = False
-        self._busy = False
-        """Somebody is on the way to become a member, or to be none."""
         self._trouble: str | None = None
         self._warned: set[str] = set()
         self._strays_looked_at_s = float("-inf")
@@ -121,11 +112,9 @@ class Keeper:
 
     def fill(self, member_id: int, node: str | None) -> str | None:
         """Somebody waits for a vacant place to be filled, on this node if one is named; why it is not yet."""
-        place = MemberId(member_id)
-        if node is not None and self._wishes.get(place) != node:
-            self._wishes[place] = node
+        self._caretaker.wish(MemberId(member_id), node)
         self._hasten.set()
-        return self._waiting_for.get(place) or self._trouble
+        return self._caretaker.notes.get(MemberId(member_id)) or self._trouble
 
     def hasten(self) -> None:
         """Look again now."""
@@ -150,31 +139,26 @@ class Keeper:
                 if trouble != self._trouble:
                     LOG.warning("group=%s %s", self._options.group, trouble)
                 self._trouble = trouble
-            if self._started and not self._busy:
-                self._hasten.wait(LOOK_INTERVAL_S)
+            if self._started:
+                self._hasten.wait(self._caretaker.pause_s)
 
     def _look(self) -> None:
         self._actors.look()
         said = self._actors.describe()
-        self._note(said)
+        self._take_note(said)
         if self._configuration is None:
             self._begin(said)
         else:
             self._bring_back(self._configuration, said)
         if not self._started:
             self._bootstrap(said)
-        if self._started:
-            self._keep_up(said)
+        if self._started and not self._stop.is_set():
+            self._caretaker.look(said)
 
-    def _note(self, said: Descriptions) -> None:
-        """Who is silent since when, and which configuration is the newest."""
-        now_s = time.monotonic()
-        self._silent_since_s = {
-            member_id: self._silent_since_s.get(member_id, now_s)
-            for member_id, description in said.items()
-            if description is None
-        }
+    def _take_note(self, said: Descriptions) -> None:
         self._configuration = newest_configuration(said) or self._configuration
+        for member_id in self._places():
+            self._wait_for(member_id, why_waited_for(said.get(member_id)))
 
     # -- creating -----------------------------------------------------------------------------------------------------
 
@@ -184,18 +168,17 @@ class Keeper:
         if all(self._actors.are_complete(member_id) for member_id in first):
             return
         reports = self._survey()
+        nodes = [report.node for report in reports]
         found, several = what_lies_there(reports)
-        for member_id, node in sorted(found.items()):
+        for member_id, held in several.items():
+            if member_id not in self._actors.members:
+                found[member_id] = self._newest_of(member_id, held)
+        for member_id, (node, _) in sorted(found.items()):
             if not self._actors.are_complete(member_id):
-                self._create(member_id, pin_of(member_id, node, self._options.placement))
-        undecided = [member_id for member_id in found if not _has_decided(said.get(member_id))]
-        for member_id in undecided:
-            self._waiting_for[member_id] = "it may hold the group's data, and does not say yet"
-        if undecided or self._stop.is_set():
-            return  # nothing is created empty on a guess
-        if several:
-            raise RuntimeError(several_directories(several))
-        machines = len({report.node.address for report in reports})
+                self._create(member_id, pin_of(member_id, node, self._options.placement, nodes))
+        if not {*found, *several} <= {member_id for member_id, each in said.items() if is_empty(each)}:
+            return  # one of them may hold the group's record: nothing is created empty on a guess
+        machines = len({node.address for node in nodes})
         if machines < len(first) and self._options.placement is None:
             self._warn_once(
                 f"{len(first)} members on {machines} machine(s): the group does not survive the loss of one of them"
@@ -204,32 +187,46 @@ class Keeper:
             if not self._actors.are_complete(member_id):
                 self._create(member_id, first_pin(member_id, self._options.placement, reports))
 
+    def _newest_of(self, member_id: MemberId, held: list[Held]) -> Held:
+        """The directory with the longest log. A wrong one does no harm: it counts nowhere, and gives way to the one
+        that the members' logs name (`_bring_back`)."""
+        lasts = last_entries(held, self._options.group)
+        readable = [(last, at) for at, last in enumerate(lasts) if last is not None]
+        if not readable:
+            raise RuntimeError(several_directories(member_id, held))
+        return held[max(readable)[1]]
+
     def _bring_back(self, configuration: Configuration, said: Descriptions) -> None:
-        """Members whose actors are gone, where their data is; nobody at vacant places (`_keep_up` fills those)."""
-        missing = [line for line in configuration.served() if not self._actors.are_complete(line.member_id)]
-        strays = [line for line in configuration.served() if _is_stray(line, said.get(line.member_id))]
-        if time.monotonic() < self._strays_looked_at_s + STRAYS_INTERVAL_S:
-            strays = []
+        """Members whose actors are gone, where their data is; nobody at vacant places (caretaker.py fills those)."""
+        missing = {line for line in configuration.served() if not self._actors.are_complete(line.member_id)}
+        strays = {line for line in configuration.served() if is_stray(line, said.get(line.member_id))}
+        now_s = time.monotonic()
+        if now_s < self._strays_looked_at_s + STRAYS_INTERVAL_S:
+            strays = set()
         if not missing and not strays:
             return
-        reports = self._survey()
         if strays:
-            self._strays_looked_at_s = time.monotonic()
-        for line in {*missing, *strays}:
+            self._strays_looked_at_s = now_s
+        reports = survey(live_nodes(), self._options.data_dir, self._options.group)
+        nodes = [report.node for report in reports]
+        for line in sorted(missing | strays, key=lambda line: line.member_id):
             node = where_it_lies(line.directory_id, line.member_id, reports)
             description = said.get(line.member_id)
             if node is not None and line in strays:
-                LOG.warning("group=%s member=%s is on a directory that does not count", self._options.group, line)
+                LOG.warning(
+                    "group=%s member=%s is on a directory that does not count", self._options.group, line.member_id
+                )
                 self._actors.end(line.member_id)
             elif node is None and description is not None:  # its peer is there, on another directory
-                node = next((each.node for each in reports if each.node.node_id == description["node_id"]), None)
-            if node is None:
-                self._waiting_for[line.member_id] = (
-                    "its data directory is on no live node; bring that node back, or raft-kv member replace "
-                    f"{line.member_id}"
-                )
-            elif not self._stop.is_set():
-                self._create(line.member_id, pin_of(line.member_id, node, self._options.placement))
+                node = next((each for each in nodes if each.node_id == description["node_id"]), None)
+            if node is not None:
+                self._create(line.member_id, pin_of(line.member_id, node, self._options.placement, nodes))
+                continue
+            silent = next((report.trouble for report in reports if report.trouble is not None), "bring that node back")
+            self._wait_for(
+                line.member_id,
+                f"its data directory is on no live node; {silent}, or raft-kv member replace {line.member_id}",
+            )
 
     def _survey(self) -> list[NodeReport]:
         """All nodes. One that cannot be asked may hold what is missing, so nothing is decided without it."""
@@ -249,15 +246,12 @@ class Keeper:
 
     def _bootstrap(self, said: Descriptions) -> None:
         """Contracts rule 6: all uninitialised, or the very record of one that is not."""
-        for member_id in self._places():
-            self._wait_for(member_id, why_waited_for(said.get(member_id)))
         record = record_of(said)
-        if record is None and are_all_empty(said, self._options.members):
-            record = encode_genesis(
-                new_genesis(self._options.group, self._options.settings, said, self._options.members)
-            )
+        if record is None and are_all_empty(said, self._options.members) and not self._gave_way(said):
+            options = self._options
+            record = encode_genesis(new_genesis(options.group, options.settings, said, options.members))
             self._created = True
-            LOG.warning("group=%s created, with %s members", self._options.group, self._options.members)
+            LOG.warning("group=%s created, with %s members", options.group, options.members)
         named, strangers = ([], []) if record is None else empty_ones(record, said)
         for member_id in strangers:
             self._wait_for(member_id, NOT_NAMED.format(member_id))
@@ -266,6 +260,22 @@ class Keeper:
         running = {member_id for member_id, each in said.items() if each and each["state"] == PeerState.RUNNING.value}
         voters = {line.member_id for line in self._configuration.voters()} if self._configuration else set()
         self._started = not named and bool(voters) and len(running & voters) >= majority(len(voters))
+
+    def _gave_way(self, said: Descriptions) -> bool:
+        """Before a new group is made: whether empty members gave way to directories that came meanwhile, with a node.
+
+        They hold something, so they are opened first; nothing was promised yet by who is empty.
+        """
+        mine = {each["directory_id"] for each in said.values() if each is not None}
+        full = {
+            each.member_id
+            for report in self._survey()
+            for each in report.found
+            if not each.empty and each.directory_id not in mine
+        }
+        for member_id in full & set(said):
+            self._actors.end(member_id)
+        return bool(full)
 
     def _places(self) -> list[MemberId]:
         if self._configuration is None:
@@ -283,104 +293,10 @@ class Keeper:
         answer = answer_of(begin(self._actors.peers[member_id], "bootstrap", record), CHANGE_TIMEOUT_S)
         return answer if isinstance(answer, str) else "it is being told that it belongs to the group"
 
-    # -- members that come and go -------------------------------------------------------------------------------------
-
-    def _keep_up(self, said: Descriptions) -> None:
-        """What the log wants to be different (upkeep.py). `said` was said before the membership is asked for."""
-        view = ask_membership(self._actors.peers)
-        if view is None:
-            return
-        seen = {member_id: self._seen(member_id, said.get(member_id)) for member_id in self._actors.members}
-        steps = next_steps(
-            view,
-            seen,
-            promotion_lag_max=self._options.config.core().promotion_lag_max,
-            replace_after_s=self._options.replace_after_s,
-        )
-        on_the_way = any(not line.voter for line in view.lines)
-        self._busy = bool(steps) or on_the_way or not view.committed
-        for step in steps:
-            if not self._stop.is_set():
-                self._take(step, view, said)
-        for line in view.lines:
-            if line.voter:
-                self._wishes.pop(line.member_id, None)
-                self._waiting_for.pop(line.member_id, None)
-
-    def _seen(self, member_id: MemberId, description: dict[str, Any] | None) -> Seen:
-        wish = self._wishes.get(member_id)
-        if member_id in self._actors.headless:
-            return Seen(state=None, directory_id=None, silent_s=float("inf"), in_the_way=False)
-        if description is None:
-            since_s = self._silent_since_s.get(member_id)
-            silent_s = 0.0 if since_s is None else time.monotonic() - since_s
-            return Seen(state=None, directory_id=None, silent_s=silent_s, in_the_way=wish is not None)
-        elsewhere = wish is not None and not any(
-            names(wish, node) for node in live_nodes() if node.node_id == description["node_id"]
-        )
-        return Seen(
-            state=PeerState(description["state"]),
-            directory_id=description["directory_id"],
-            silent_s=0.0,
-            in_the_way=elsewhere,
-        )
-
-    def _take(self, step: Step, view: Membership, said: Descriptions) -> None:
-        match step:
-            case Fill(member_id=member_id):
-                self._fill(member_id, said)
-            case End(member_id=member_id, why=why):
-                LOG.warning("group=%s member=%s its actors are ended: %s", self._options.group, member_id, why)
-                self._actors.end(member_id)
-                self._waiting_for.pop(member_id, None)
-            case change:
-                LOG.warning("group=%s asks member %s to %s", self._options.group, view.leader, in_words(change))
-                leader = self._actors.peers.get(view.leader)
-                answer = answer_of(begin(leader, "change_membership", int(view.index), change), CHANGE_TIMEOUT_S)
-                if isinstance(answer, ChangeRefused):
-                    LOG.info("group=%s refused: %s", self._options.group, answer.reason.value)
-
-    def _fill(self, member_id: MemberId, said: Descriptions) -> None:
-        """An empty directory for a vacant place. What lies there is looked at before the place is asked for again."""
-        reports = [
-            report
-            for report in survey(live_nodes(), self._options.data_dir, self._options.group)
-            if report.trouble is None  # nothing that lies there is missing
-        ]
-        busy = Counter(str(each["node_id"]) for each in said.values() if each is not None)
-        node = for_vacant_place(member_id, self._wishes.get(member_id), self._options.placement, reports, busy)
-        if node is None:
-            wish = self._wishes.get(member_id)
-            which = "can run a member" if wish is None else f"is {wish}"
-            self._waiting_for[member_id] = f"no live node {which}: see `ray status`, or name another"
-            return
-        found = next(report.found for report in reports if report.node == node)
-        lies_there = next((each for each in found if each.member_id == member_id), None)
-        if lies_there is not None:
-            again = ask_membership(self._actors.peers)
-            line = None if again is None or not again.committed else again.line(member_id)
-            if line is None or line.directory_id is not None:
-                return
-            aside = set_aside_on(node, self._options.group, lies_there)
-            LOG.warning(
-                "group=%s member=%s what lay in its place is set aside: %s", self._options.group, member_id, aside
-            )
-        self._create(member_id, pin_of(member_id, node, self._options.placement))
-
     def _warn_once(self, warning: str) -> None:
         if warning not in self._warned:
             self._warned.add(warning)
             LOG.warning("group=%s %s", self._options.group, warning)
-
-
-def _is_stray(line: Member, description: dict[str, Any] | None) -> bool:
-    """Whether this peer is on another directory than the one that counts in its place, which may lie elsewhere."""
-    return description is not None and description["directory_id"] not in (None, line.directory_id)
-
-
-def _has_decided(description: dict[str, Any] | None) -> bool:
-    """Whether this peer knows what it holds, or never will."""
-    return description is not None and description["state"] != PeerState.STARTING.value
 
 
 RayKeeper: Any = ray.remote(Keeper)

@@ -81,12 +81,13 @@ def _start_or_attach(options: GroupOptions, given: Mapping[str, Any], deadline_s
     keeper, existed = _keeper(options)
     running = _within(keeper.options.remote(), deadline_s, options.group)
     _check_version(options.group, running)
-    _check_options(options.group, given, running)
+    # how many members a resumed group has, its log says, which is not read yet
+    _check_options(options.group, {each: given[each] for each in given if each != "members"}, running)
     while True:
         progress = _within(keeper.progress.remote(), deadline_s, options.group)
         if progress["started"]:
             running = _within(keeper.options.remote(), deadline_s, options.group)
-            _check_options(options.group, given, running)  # how many members there are, a resumed group's log says
+            _check_options(options.group, given, running)
             return "running" if existed else ("created" if progress["created"] else "resumed")
         if time.monotonic() > deadline_s:
             raise _start_timeout(options.group, timeout_s, progress)

@@ -14,13 +14,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import ray
 
 from raft_actors.cluster.actors import answer_of, begin, find_actor, members_with_actors
+from raft_actors.cluster.nodes import live_nodes
 from raft_actors.cluster.options import MEMBERS_MAX
-from raft_actors.core.effects import ChangeRefusal, ChangeRefused, ChangeStarted, TransferEnd, TransferEnded
+from raft_actors.cluster.placing import names
+from raft_actors.cluster.refusals import PASSING, refuse
+from raft_actors.core.effects import ChangeRefused, ChangeStarted, TransferEnd, TransferEnded
 from raft_actors.core.entries import Member
 from raft_actors.core.events import AddMember, Change, Promote, RemoveMember, RemovePlace
 from raft_actors.core.types import VACANT, MemberId
@@ -28,14 +31,14 @@ from raft_actors.errors import (
     AlreadyMember,
     AlreadyVoter,
     ChangeUnderWay,
-    LastVoter,
     MemberLags,
     MembershipError,
     NoLeader,
+    NoSuchNode,
     NotMember,
     RayNotInitialised,
-    TooFewLeft,
     TransferFailed,
+    UnknownGroup,
 )
 from raft_actors.names import check_group, keeper_name, peer_name
 from raft_actors.peer.membership import MemberLine, Membership
@@ -79,14 +82,16 @@ class MemberRow:
 
 
 def ask_membership(peers: Mapping[MemberId, Any], timeout_s: float = ASK_TIMEOUT_S) -> Membership | None:
-    """What the confirmed leader among these says; of two that were confirmed, the later. None: there is none now."""
+    """What the first leader says that a majority confirms. None: there is none now."""
     refs = [ref for peer in peers.values() if (ref := begin(peer, "membership")) is not None]
     deadline_s = time.monotonic() + timeout_s
-    found: list[Membership] = []
-    while refs and not found and time.monotonic() < deadline_s:
+    while refs and time.monotonic() < deadline_s:
         ready, refs = ray.wait(refs, num_returns=1, timeout=max(0.0, deadline_s - time.monotonic()))
-        found = [answer for ref in ready if isinstance(answer := answer_of(ref, 0.1), Membership)]
-    return max(found, key=lambda each: each.term, default=None)
+        for ref in ready:
+            answer = answer_of(ref, 0.1)
+            if isinstance(answer, Membership):
+                return answer
+    return None
 
 
 class Members:
@@ -117,12 +122,13 @@ class Members:
         than `timeout_s` goes on without us (`ChangeUnderWay`, a `TimeoutError`); the same call with that id waits
         for it. Raises `AlreadyMember`.
         """
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s, change_s = self._deadlines(timeout_s)
+        self._require_node(node)
         wanted: list[int] = []
 
-        def change(view: Membership) -> Change | None:
+        def change(view: Membership, may_be_done: bool) -> Change | None:
             taken = {int(line.member_id): line for line in view.lines}
-            if wanted and wanted[0] in taken:
+            if may_be_done and wanted and wanted[0] in taken:
                 return None
             new = member_id if member_id is not None else min(set(range(MEMBERS_MAX + 1)) - taken.keys())
             if new in taken and taken[new].voter:
@@ -135,7 +141,7 @@ class Members:
             wanted[:] = [new]
             return AddMember(member=Member(member_id=MemberId(new), directory_id=VACANT, voter=False))
 
-        self._change(change, deadline_s)
+        self._change(change, change_s)
         self._fill(MemberId(wanted[0]), node, deadline_s, on_progress)
         return wanted[0]
 
@@ -147,7 +153,7 @@ class Members:
         deadline_s = time.monotonic() + timeout_s
         line = self._line(member_id, deadline_s)
         self._stop_leading(line.member_id, deadline_s)
-        self._change(lambda view: _removal(view, line, keep_place=False), deadline_s)
+        self._change(lambda view, _: self._removal(view, line, keep_place=False), deadline_s)
         self._hasten()
         while line.member_id in members_with_actors(self._group) and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
@@ -165,7 +171,7 @@ class Members:
             raise AlreadyVoter(f"member {member_id} votes already")
         directory_id = line.directory_id
 
-        def change(view: Membership) -> Change | None:
+        def change(view: Membership, _: bool) -> Change | None:
             now = view.line(member_id)
             voting = now is not None and now.voter and now.directory_id == directory_id
             return None if voting else Promote(directory_id=directory_id)
@@ -184,13 +190,15 @@ class Members:
 
         For a lost or damaged disk, a lost node, a wrong state. The old directory goes out first, committed by the
         others; then the keeper brings a new one in (docs/adr/0013). `node` as for `add`. If this call ends early, the
-        keeper goes on, and the same call again waits for it. Raises `NotMember`, `LastVoter`, `TooFewLeft`.
+        keeper goes on (`list` shows how far), and the same call while the place has no voter waits for it. Raises
+        `NotMember`, `LastVoter`, `TooFewLeft`.
         """
-        deadline_s = time.monotonic() + timeout_s
-        line = self._line(member_id, deadline_s)
-        if line.directory_id is not None:
-            self._stop_leading(line.member_id, deadline_s)
-            self._change(lambda view: _removal(view, line, keep_place=True), deadline_s)
+        deadline_s, change_s = self._deadlines(timeout_s)
+        self._require_node(node)
+        line = self._line(member_id, change_s)
+        if line.voter:
+            self._stop_leading(line.member_id, change_s)
+            self._change(lambda view, _: self._removal(view, line, keep_place=True), change_s)
         self._fill(line.member_id, node, deadline_s, on_progress)
 
     def move_leader(self, to: int | None = None, *, timeout_s: float = TIMEOUT_S) -> int:
@@ -212,21 +220,41 @@ class Members:
             ended = self._ask_leader(view, "transfer_leadership", directory_id, TRANSFER_TIMEOUT_S)
             if isinstance(ended, TransferEnded) and ended.done:
                 return int(self._leader_after(view, deadline_s))
-            why = ended.why.value if isinstance(ended, TransferEnded) else "no answer"
-            again = isinstance(ended, TransferEnded) and ended.why in (TransferEnd.NOT_LEADER, TransferEnd.STEPPED_DOWN)
+            if not isinstance(ended, TransferEnded):
+                raise TransferFailed(
+                    f"member {view.leader} did not say in time whether leadership of group {self._group!r} moved: see "
+                    "`raft-kv member list`",
+                    outcome="unknown",
+                )
+            again = ended.why in (TransferEnd.NOT_LEADER, TransferEnd.STEPPED_DOWN)
             if not again or time.monotonic() > deadline_s:
                 raise TransferFailed(
-                    f"leadership of group {self._group!r} did not move ({why}): member {view.leader} leads on; see "
-                    "`raft-kv member list` for who lags, and try again"
+                    f"leadership of group {self._group!r} did not move ({ended.why.value}): member {view.leader} leads "
+                    "on; see `raft-kv member list` for who lags, and try again",
+                    outcome="not_done",
                 )
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
+    def _deadlines(self, timeout_s: float) -> tuple[float, float]:
+        """For all of it, and for what has to be committed first: that takes no longer, or never happens."""
+        now_s = time.monotonic()
+        return now_s + timeout_s, now_s + min(timeout_s, TIMEOUT_S)
+
+    def _require_node(self, node: str | None) -> None:
+        if node is not None and not any(names(node, each) for each in live_nodes()):
+            raise NoSuchNode(f"no live node is {node!r}: give an address or node id of `ray status`, or LABEL=VALUE")
+
     def _view(self, deadline_s: float) -> Membership:
         while True:
+            members = members_with_actors(self._group)
+            if not members and find_actor(keeper_name(self._group)) is None:
+                raise UnknownGroup(
+                    f"no group {self._group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`"
+                )
             peers = {
                 member_id: peer
-                for member_id in members_with_actors(self._group)
+                for member_id in members
                 if (peer := find_actor(peer_name(self._group, member_id))) is not None
             }
             view = ask_membership(peers)
@@ -249,36 +277,59 @@ class Members:
         peer = find_actor(peer_name(self._group, view.leader))
         return None if peer is None else answer_of(begin(peer, method, *arguments), TRANSFER_TIMEOUT_S + 1.0)
 
-    def _change(self, change: Callable[[Membership], Change | None], deadline_s: float) -> None:
-        """Until `change` finds nothing more to do in a committed configuration."""
-        why: ChangeRefusal | None = None
+    def _change(self, change: Callable[[Membership, bool], Change | None], deadline_s: float) -> None:
+        """Until `change` finds nothing more to do in a committed configuration.
+
+        It is told whether what it asked for may have been done: not where the leader refused it.
+        """
+        why, may_be_done, nobody_knows = "another change is not committed yet", False, False
         while True:
             view = self._view(deadline_s)
-            wanted = change(view)
+            wanted = change(view, may_be_done)
             if view.committed:
                 if wanted is None:
                     return
                 answer = self._ask_leader(view, "change_membership", int(view.index), wanted)
-                if isinstance(answer, ChangeRefused) and answer.reason not in _PASSING:
-                    _refuse(answer.reason)
-                if isinstance(answer, ChangeRefused):
-                    why = answer.reason
                 if isinstance(answer, ChangeStarted):
+                    may_be_done = True
                     continue
+                if isinstance(answer, ChangeRefused):
+                    if answer.reason not in PASSING:
+                        refuse(answer.reason)
+                    why, may_be_done = answer.reason.value, nobody_knows
+                else:
+                    why, may_be_done, nobody_knows = "the leader did not answer", True, True
             if time.monotonic() > deadline_s:
+                outcome = "nobody knows yet whether they were" if may_be_done else "they were not"
                 raise ChangeUnderWay(
-                    f"the members of group {self._group!r} could not be changed in time "
-                    f"({why.value if why else 'another change is not committed yet'}): see `raft-kv member list`, and "
-                    "try again"
+                    f"the members of group {self._group!r} could not be changed in time ({why}), {outcome}: see "
+                    "`raft-kv member list`, and try again",
+                    outcome="unknown" if may_be_done else "not_done",
                 )
             time.sleep(POLL_S)
+
+    def _removal(self, view: Membership, wanted: MemberLine, *, keep_place: bool) -> Change | None:
+        """The change that takes out what was seen at that place; None when it is not there any more."""
+        now = view.line(wanted.member_id)
+        if now is None:
+            return None
+        if now.directory_id != wanted.directory_id:
+            if keep_place:
+                return None
+            raise MembershipError(
+                f"member {wanted.member_id} of group {self._group!r} was replaced meanwhile, and was not removed: see "
+                "`raft-kv member list`, and decide anew"
+            )
+        if now.directory_id is None:
+            return RemovePlace(member_id=now.member_id)
+        return RemoveMember(directory_id=now.directory_id, keep_place=keep_place)
 
     def _stop_leading(self, member_id: MemberId, deadline_s: float) -> None:
         """A leader that removes itself would leave its clients without an answer; nobody else may be able to lead."""
         if self._view(deadline_s).leader == member_id:
             try:
                 self.move_leader(timeout_s=TRANSFER_TIMEOUT_S)
-            except TransferFailed:
+            except (TransferFailed, NoLeader):
                 return  # it removes itself, or is told that it is the last voter
 
     def _leader_after(self, before: Membership, deadline_s: float) -> MemberId:
@@ -306,7 +357,9 @@ class Members:
             time.sleep(FILL_POLL_S)
             if time.monotonic() > deadline_s:
                 raise ChangeUnderWay(
-                    f"member {member_id} of group {self._group!r} is not a voter yet ({said}); the keeper goes on"
+                    f"member {member_id} of group {self._group!r} is not a voter yet ({said}); the keeper goes on, see "
+                    "`raft-kv member list`",
+                    outcome="unknown",
                 )
 
     def _how_far(self, line: MemberLine, keeper: Any, trouble: str | None) -> str:
@@ -335,45 +388,3 @@ def _row(view: Membership, line: MemberLine) -> MemberRow:
         lag=line.lag,
         silent_ms=line.silent_ms,
     )
-
-
-def _removal(view: Membership, wanted: MemberLine, *, keep_place: bool) -> Change | None:
-    """The change that takes out what was seen at that place; None when it is not there any more."""
-    now = view.line(wanted.member_id)
-    if now is None or now.directory_id != wanted.directory_id:
-        return None
-    if now.directory_id is None:
-        return RemovePlace(member_id=now.member_id)
-    return RemoveMember(directory_id=now.directory_id, keep_place=keep_place)
-
-
-_PASSING: Final = frozenset(
-    {
-        ChangeRefusal.NOT_LEADER,
-        ChangeRefusal.TRANSFERRING,
-        ChangeRefusal.OTHER_CONFIGURATION,
-        ChangeRefusal.CHANGE_NOT_COMMITTED,
-        ChangeRefusal.TERM_NOT_COMMITTED,
-    }
-)
-"""What somebody who looks again may not meet again."""
-
-_REFUSALS: Final[Mapping[ChangeRefusal, tuple[type[MembershipError], str]]] = {
-    ChangeRefusal.ALREADY_MEMBER: (AlreadyMember, "that place is taken: replace its member, or leave the id out"),
-    ChangeRefusal.NOT_MEMBER: (NotMember, "there is no such member any more: see `raft-kv member list`"),
-    ChangeRefusal.ALREADY_VOTER: (AlreadyVoter, "it votes already"),
-    ChangeRefusal.LAGS: (
-        MemberLags,
-        "it lags too far behind, or was not heard of lately: the keeper lets it vote when it has caught up",
-    ),
-    ChangeRefusal.LAST_VOTER: (LastVoter, "it is the last voter: add another one first, or shut the group down"),
-    ChangeRefusal.WOULD_STALL: (
-        TooFewLeft,
-        "too few of the voters that would be left answer: the group could not go on without it; bring them back first",
-    ),
-}
-
-
-def _refuse(reason: ChangeRefusal) -> NoReturn:
-    kind, sentence = _REFUSALS[reason]
-    raise kind(sentence)

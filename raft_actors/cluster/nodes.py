@@ -17,9 +17,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raft_actors._version import __version__
-from raft_actors.core.types import DirectoryId, MemberId
+from raft_actors.core.types import DirectoryId, EntryId, MemberId
+from raft_actors.errors import StorageError
 from raft_actors.storage.place import member_directories, member_path
-from raft_actors.storage.visit import is_between_two, peek_identity, set_aside
+from raft_actors.storage.visit import holds_anything, is_between_two, look_into, peek_identity, set_aside
 
 PROBE_TIMEOUT_S: Final = 20.0
 PIN_AMOUNT: Final = 0.001
@@ -43,6 +44,8 @@ class Found:
     member_id: MemberId
     directory_id: DirectoryId | None
     """None: it does not say whose it is."""
+    empty: bool
+    """It never belonged to a group: nothing was ever promised there."""
     path: str
 
 
@@ -111,10 +114,10 @@ def _probe(data_dir: str | None, group: str) -> tuple[tuple[Found, ...], str | N
         path = member_path(data_dir, group, member_id)
         if is_between_two(path):
             return (), f"the recovery of member {member_id} was cut off ({path} is being founded): run it again"
-        if not os.path.isdir(path):
-            continue
-        directory_id = peek_identity(path, group=group, member_id=member_id)
-        found.append(Found(member_id=member_id, directory_id=directory_id, path=path))
+        if os.path.lexists(path):
+            directory_id = peek_identity(path, group=group, member_id=member_id)
+            empty = directory_id is not None and not holds_anything(path)
+            found.append(Found(member_id=member_id, directory_id=directory_id, path=path, empty=empty))
     return tuple(found), package_trouble()
 
 
@@ -126,6 +129,33 @@ def set_aside_on(node: Node, group: str, found: Found) -> str | None:
     task = ray.remote(_set_aside).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node))
     aside: str | None = ray.get(task.remote(group, found), timeout=PROBE_TIMEOUT_S)
     return aside
+
+
+def last_entries(held: Sequence[tuple[Node, Found]], group: str) -> list[EntryId | None]:
+    """Of directories in which nobody is at work; None for one that cannot be read in time."""
+    look = ray.remote(_last_entry)
+    refs = [
+        look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(group, found)
+        for node, found in held
+    ]
+    ray.wait(refs, num_returns=len(refs), timeout=PROBE_TIMEOUT_S)
+    return [_of(ref) for ref in refs]
+
+
+def _of(ref: Any) -> EntryId | None:
+    try:
+        last: EntryId | None = ray.get(ref, timeout=0.1)
+    except ray.exceptions.RayError:
+        return None
+    return last
+
+
+def _last_entry(group: str, found: Found) -> EntryId | None:
+    """Runs on a node."""
+    try:
+        return look_into(found.path, group=group, member_id=found.member_id).last
+    except (StorageError, OSError):
+        return None
 
 
 def _set_aside(group: str, found: Found) -> str | None:

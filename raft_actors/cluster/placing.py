@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from raft_actors.cluster.nodes import Node, NodeReport, pin_to_address, pin_to_labels
+from raft_actors.cluster.nodes import Found, Node, NodeReport, pin_to_address, pin_to_labels
 from raft_actors.core.types import DirectoryId, MemberId
 
 Placement: TypeAlias = tuple[Mapping[str, str], ...] | None
@@ -28,24 +28,36 @@ def where_it_lies(directory_id: DirectoryId, member_id: MemberId, reports: Seque
     return None
 
 
-def what_lies_there(reports: Sequence[NodeReport]) -> tuple[dict[MemberId, Node], dict[MemberId, list[Node]]]:
-    """The nodes of members that have one directory; and of those that have several, of which one counts at most."""
-    found: dict[MemberId, dict[DirectoryId, Node]] = {}
+Held: TypeAlias = tuple[Node, Found]
+"""A directory, and where it lies."""
+
+
+def what_lies_there(reports: Sequence[NodeReport]) -> tuple[dict[MemberId, Held], dict[MemberId, list[Held]]]:
+    """The directory of each member; and of members that have several, all of them: one counts at most.
+
+    What is empty counts only where there is nothing else. Raylets of one machine see the same directories.
+    """
+    found: dict[MemberId, dict[DirectoryId | None, Held]] = {}
     for report in reversed(reports):
         for each in report.found:
-            if each.directory_id is not None:
-                found.setdefault(each.member_id, {})[each.directory_id] = report.node
-    one = {member_id: next(iter(nodes.values())) for member_id, nodes in found.items() if len(nodes) == 1}
-    return one, {member_id: list(nodes.values()) for member_id, nodes in found.items() if len(nodes) > 1}
+            found.setdefault(each.member_id, {})[each.directory_id] = report.node, each
+    one: dict[MemberId, Held] = {}
+    several: dict[MemberId, list[Held]] = {}
+    for member_id, held in found.items():
+        full = [each for each in held.values() if each[1].directory_id is not None and not each[1].empty]
+        if len(full) > 1:
+            several[member_id] = full
+        else:
+            one[member_id] = (full or list(held.values()))[0]
+    return one, several
 
 
-def several_directories(several: Mapping[MemberId, Sequence[Node]]) -> str:
-    """What to do when nobody tells which of a member's directories counts."""
-    member_id, nodes = min(several.items())
-    addresses = " and ".join(sorted(node.address for node in nodes))
+def several_directories(member_id: MemberId, held: Sequence[Held]) -> str:
+    """What to do when nobody can tell which of a member's directories counts."""
+    places = " and ".join(sorted(f"{node.address}:{found.path}" for node, found in held))
     return (
-        f"member {member_id} has data on several nodes ({addresses}) and nothing tells which is meant: start the nodes "
-        "of the other members, or move the directory that is out of use away"
+        f"member {member_id} has several directories ({places}) and none can be read: move those that are out of use "
+        "away"
     )
 
 
@@ -79,15 +91,15 @@ def names(wish: str, node: Node) -> bool:
     return wish in (node.address, node.node_id)
 
 
-def pin_of(member_id: MemberId, node: Node, placement: Placement) -> dict[str, Any]:
-    """Actor options that keep a member on this node: by labels where they were given and fit, else by its address.
+def pin_of(member_id: MemberId, node: Node, placement: Placement, nodes: Sequence[Node]) -> dict[str, Any]:
+    """Actor options that keep a member on this node: by labels that no other node has, else by its address.
 
     The labels are the member's own, or another member's whose node it came to when its own was gone.
     """
     if placement is not None:
         own = [placement[member_id]] if member_id < len(placement) else []
         for labels in (*own, *placement):
-            if _matches(labels, node):
+            if [each for each in nodes if _matches(labels, each)] == [node]:
                 return pin_to_labels(labels)
     return pin_to_address(node.address)
 

@@ -40,6 +40,7 @@ from raft_actors.process import log_to_stderr, prefer_this_process
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
+from raft_actors.storage.visit import peek_identity
 
 LOG: Final = logging.getLogger("raft_actors.peer")
 
@@ -243,7 +244,7 @@ class RayPeer:
 
 RaftPeer: Any = ray.remote(
     # Eager OS threads, and only settable here. Raft's own calls never wait behind an administrator's.
-    concurrency_groups={"raft": 4, "snapshots": 3, "save": 1, "admin": 2}
+    concurrency_groups={"raft": 4, "snapshots": 3, "save": 1, "admin": 3}
 )(RayPeer)
 
 
@@ -278,16 +279,20 @@ class _Node:
     def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         self._options = options
         self._place = place
+        self._opened: DirectoryId | None = None
+        """The directory that was opened; None: none was."""
         self._path = member_path(place.data_dir, options.group, options.member_id)
 
     def open_storage(self) -> Storage:
-        return self._place.open_storage(
+        storage = self._place.open_storage(
             self._path,
             group=self._options.group,
             member_id=self._options.member_id,
             segment_bytes_max=self._options.config.segment_bytes,
             allow_unsafe_data_dir=self._place.allow_unsafe_data_dir,
         )
+        self._opened = storage.recovered.incarnation.directory_id
+        return storage
 
     def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
         return RayTransport(self._options.group, others, hello)
@@ -296,7 +301,10 @@ class _Node:
         return read_stopped(self._path) if os.path.isdir(self._path) else None
 
     def write_stopped(self, reason: str) -> None:
-        write_stopped(self._path, reason)
+        """Into our own directory: another one may be in its place by now, and its member runs."""
+        there = peek_identity(self._path, group=self._options.group, member_id=self._options.member_id)
+        if self._opened in (None, there):
+            write_stopped(self._path, reason)
 
     def clear_stopped(self) -> None:
         if os.path.isdir(self._path):

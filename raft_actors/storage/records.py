@@ -23,7 +23,7 @@ IDENTITY stay as they are in every later version, so that `version` can be trust
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
@@ -126,6 +126,17 @@ class SegmentHeader:
     """How far the earlier files count; everything in them from there on is void, and replaced by this file."""
     opening_end: int
     """Offset behind the group that repeats what recovery kept from there on; the header's end if there is none."""
+
+
+def record_kinds(data: bytes) -> Iterator[int]:
+    """Kinds of the records at the beginning of a file, as far as they look like records; no checksum is looked at."""
+    at = 0
+    while at + _HEAD.size <= len(data):
+        magic, _, kind, length, _, _ = _HEAD.unpack_from(data, at)
+        if magic != MAGIC:
+            return
+        yield kind
+        at += FRAME_BYTES + length
 
 
 def seed_of(directory_id: DirectoryId, segment: int, offset: int) -> int:

@@ -1,8 +1,8 @@
 """Looking at a data directory from outside its peer, setting one aside, and deleting one.
 
-Here:   whose directory it is, without its lock; what it holds, and deletion, only while holding the lock; another name
-        for a directory that counts no more.
-Never:  reading a log that a peer may be writing.
+Here:   whose directory it is and whether it is empty, without its lock; what it holds, and deletion, only while holding
+        the lock; another name for a directory that counts no more.
+Never:  what a log says while a peer may be writing it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,26 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId
 from raft_actors.errors import StorageError
-from raft_actors.storage.directory import IDENTITY, LOCK, open_data_directory, read_identity, read_stopped
+from raft_actors.storage.directory import (
+    IDENTITY,
+    LOCK,
+    SEGMENT_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    open_data_directory,
+    read_identity,
+    read_stopped,
+)
 from raft_actors.storage.files import OsFiles
 from raft_actors.storage.place import ASIDE_SUFFIX, FOUNDING_SUFFIX
+from raft_actors.storage.records import SEGMENT_HEADER, SYNCED_MARK, record_kinds
 from raft_actors.storage.recovery import recover
+
+SCANNED_BYTES: Final = 64 * 1024
+"""Of a segment: its header, marks, and the beginning of the first group, if there is one."""
 
 
 def peek_identity(path: str, *, group: str, member_id: MemberId) -> DirectoryId | None:
@@ -37,6 +50,22 @@ def peek_identity(path: str, *, group: str, member_id: MemberId) -> DirectoryId 
     finally:
         files.close(descriptor)
     return None if identity is None else identity.directory_id
+
+
+def holds_anything(path: str) -> bool:
+    """Whether more than a name and starts were ever written there: an entry, a vote, a cluster that it belongs to.
+
+    Without its lock, and without a look at checksums: what was begun to be written counts. So an empty directory is
+    told from one that made promises, also while its peer is at work. Raises OSError.
+    """
+    for name in os.listdir(path):
+        if name.endswith(SNAPSHOT_SUFFIX):
+            return True
+        if name.endswith(SEGMENT_SUFFIX):
+            with open(os.path.join(path, name), "rb") as file:
+                if any(kind not in (SEGMENT_HEADER, SYNCED_MARK) for kind in record_kinds(file.read(SCANNED_BYTES))):
+                    return True
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,14 @@ The whole start, on a real cluster, is in tests/cluster/test_start.py and tests/
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from raft_actors.cluster import keeper
 from raft_actors.cluster.keeper import Keeper
+from raft_actors.cluster.nodes import Found, Node, NodeReport
 from raft_actors.cluster.options import GroupOptions
 from raft_actors.codec import cluster_id_of, decode_genesis, encode_genesis
 from raft_actors.config import RaftConfig
@@ -28,6 +30,8 @@ class HandDriven(Keeper):
     def __init__(self, says: dict[MemberId, dict[str, Any] | None]) -> None:
         self.says = says
         self.handed: dict[MemberId, bytes] = {}
+        self.lies_there: dict[MemberId, DirectoryId] = {}
+        """Directories on live nodes that hold something."""
         super().__init__(
             GroupOptions(
                 group="g",
@@ -44,6 +48,9 @@ class HandDriven(Keeper):
             )
         )
 
+        self.ended: list[MemberId] = []
+        self._actors.end = self.ended.append
+
     def _run(self) -> None:
         """No rounds of its own."""
 
@@ -53,9 +60,16 @@ class HandDriven(Keeper):
 
     def look(self) -> dict[MemberId, bytes]:
         """One round; what was handed to whom."""
-        self._note(self.says)
+        self._take_note(self.says)
         self._bootstrap(self.says)
         return self.handed
+
+    def _survey(self) -> list[NodeReport]:
+        lines = tuple(
+            Found(member_id=number, directory_id=directory, path="/data", empty=False)
+            for number, directory in self.lies_there.items()
+        )
+        return [NodeReport(node=Node(node_id="n", address="10.0.0.1", labels={}), found=lines, trouble=None)]
 
 
 def _no_storage(*_: Any, **__: Any) -> Any:
@@ -134,3 +148,27 @@ def test_two_that_were_wiped_make_none_beside_one_that_has_the_record() -> None:
 def test_who_was_missed_by_a_bootstrap_gets_the_record_that_the_others_have() -> None:
     """6 (b): the starter was killed in the middle of it."""
     assert HandDriven({MEMBERS[0]: holding(0, ALL), MEMBERS[1]: empty(1), MEMBERS[2]: None}).look() == {MEMBERS[1]: ALL}
+
+
+def test_data_that_came_with_a_node_is_opened_before_a_new_group_is_made() -> None:
+    """6 (d): all are empty, and the directory of one of them lies on a node that has just come."""
+    looking = HandDriven({number: empty(number) for number in MEMBERS})
+    looking.lies_there[MEMBERS[1]] = directory_id(1, 1)
+    assert (looking.look(), looking.ended) == ({}, [MEMBERS[1]])
+    assert not looking.progress()["created"]
+    looking.lies_there.clear()
+    assert looking.look() == dict.fromkeys(MEMBERS, ALL)
+
+
+def test_a_leftover_of_an_earlier_attempt_stays_outside() -> None:
+    left = HandDriven({number: empty(number) for number in (*MEMBERS, MemberId(3))})
+    left._options = replace(left._options, members=3)
+    assert left.look() == dict.fromkeys(MEMBERS, ALL)
+
+
+def test_a_group_runs_though_one_disk_was_lost() -> None:
+    """Its members are a majority; who lost it waits to be replaced."""
+    looking = HandDriven({MEMBERS[0]: holding(0, ALL), MEMBERS[1]: holding(1, ALL), MEMBERS[2]: empty(2, 1)})
+    looking.look()
+    assert looking.progress()["started"]
+    assert "raft-kv member replace 2" in looking.progress()["waiting_for"][2]

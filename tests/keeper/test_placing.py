@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,9 @@ def node(letter: str, address: str | None = None) -> Node:
 
 
 def report(of: Node, *found: tuple[int, DirectoryId | None]) -> NodeReport:
-    lines = tuple(Found(member_id=MemberId(number), directory_id=each, path="/data") for number, each in found)
+    lines = tuple(
+        Found(member_id=MemberId(number), directory_id=each, path="/data", empty=False) for number, each in found
+    )
     return NodeReport(node=of, found=lines, trouble=None)
 
 
@@ -44,16 +47,25 @@ def test_a_directory_lies_where_exactly_it_is() -> None:
     assert where_it_lies(directory_id(2), MemberId(1), reports) is None
 
 
+def nodes_of(reports: list[NodeReport]) -> tuple[dict[int, Node], dict[int, list[Node]]]:
+    one, several = what_lies_there(reports)
+    return {m: node for m, (node, _) in one.items()}, {m: [node for node, _ in held] for m, held in several.items()}
+
+
 def test_of_several_directories_of_a_place_none_is_taken_on_a_guess() -> None:
-    """The members that have one tell which is meant (contracts 6 d)."""
-    old, new = directory_id(2), directory_id(2, 1)
-    reports = [
-        report(A, (0, directory_id(0)), (2, new)),
-        report(B, (0, directory_id(0))),
-        report(C, (2, old), (3, None)),
-    ]
-    assert what_lies_there(reports) == ({MemberId(0): A}, {TWO: [C, A]})
-    assert "10.0.0.1 and 10.0.0.3" in several_directories({TWO: [C, A]})
+    """Contracts 6 d: an old one may lie on its old node still."""
+    first, old, new = directory_id(0), directory_id(2), directory_id(2, 1)
+    reports = [report(A, (0, first), (2, new)), report(B, (0, first)), report(C, (2, old))]
+    assert nodes_of(reports) == ({0: A}, {2: [C, A]})
+    _, several = what_lies_there(reports)
+    assert "10.0.0.1:/data and 10.0.0.3:/data" in several_directories(TWO, several[TWO])
+
+
+def test_an_empty_directory_or_one_that_says_nothing_counts_where_there_is_nothing_else() -> None:
+    full, bare = report(A, (2, directory_id(2))), report(B, (2, directory_id(2, 1)), (3, None))
+    bare = replace(bare, found=tuple(replace(each, empty=each.directory_id is not None) for each in bare.found))
+    assert nodes_of([full, bare]) == nodes_of([bare, full]) == ({2: A, 3: B}, {})
+    assert nodes_of([bare]) == ({2: B, 3: B}, {})
 
 
 def test_a_new_group_is_spread_over_the_machines() -> None:
@@ -95,10 +107,17 @@ def test_a_node_is_named(wish: str, is_meant: bool) -> None:
 class TestPins:
     """Never a node id: a machine that comes back has a new one."""
 
+    NODES = (A, B, C)
+
     def test_by_address_or_by_its_own_labels(self) -> None:
-        assert pin_of(TWO, C, None) == pin_to_address("10.0.0.3")
-        assert pin_of(TWO, C, RACKS) == pin_to_labels({"rack": "c"})
+        assert pin_of(TWO, C, None, self.NODES) == pin_to_address("10.0.0.3")
+        assert pin_of(TWO, C, RACKS, self.NODES) == pin_to_labels({"rack": "c"})
 
     def test_who_came_to_another_ones_node_is_kept_there(self) -> None:
-        assert pin_of(TWO, A, RACKS) == pin_to_labels({"rack": "a"})
-        assert pin_of(TWO, node("z"), RACKS) == pin_to_address(node("z").address)
+        assert pin_of(TWO, A, RACKS, self.NODES) == pin_to_labels({"rack": "a"})
+        assert pin_of(TWO, node("z"), RACKS, (*self.NODES, node("z"))) == pin_to_address(node("z").address)
+
+    def test_labels_that_several_nodes_have_name_none_of_them(self) -> None:
+        """Ray would choose, and open an empty directory on the other one."""
+        twin = node("c", "10.0.0.9")
+        assert pin_of(TWO, C, RACKS, (*self.NODES, twin)) == pin_to_address("10.0.0.3")

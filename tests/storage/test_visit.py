@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from raft_actors.core.effects import HardState, Record
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.errors import DirectoryLocked, StorageFailed
-from raft_actors.storage.visit import delete_beside, delete_directory, peek_identity, set_aside
+from raft_actors.storage.visit import delete_beside, delete_directory, holds_anything, peek_identity, set_aside
 from raft_actors.storage.wal import FileStorage
 from tests.storage.logs import GROUP, MEMBER, append, command
 
@@ -62,6 +63,31 @@ class TestPeeking:
         assert peek_identity(str(place), group=GROUP, member_id=MEMBER) == storage.recovered.incarnation.directory_id
         assert peek_identity(str(place), group="other", member_id=MEMBER) is None
         storage.close()
+
+
+class TestWhetherItIsEmpty:
+    """What was never promised anything may be taken for a vacant place, and need not be set aside (ADR 13)."""
+
+    def test_starts_alone_are_nothing(self, place: Path) -> None:
+        for _ in range(3):
+            open_at(place).close()
+        assert not holds_anything(str(place))
+
+    @pytest.mark.parametrize(
+        "record", [append(command(1, 1)), HardState(term=1, voted_for=None)], ids=["an entry", "a term"]
+    )
+    def test_a_record_is_something_while_it_is_being_written_and_afterwards(self, place: Path, record: Record) -> None:
+        storage = open_at(place)
+        storage.write([record])
+        assert holds_anything(str(place))
+        storage.close()
+        open_at(place).close()
+        assert holds_anything(str(place))
+
+    def test_so_is_a_snapshot(self, place: Path) -> None:
+        open_at(place).close()
+        (place / "snap-00000000000000000001-00000001.snap").write_bytes(b"")
+        assert holds_anything(str(place))
 
 
 class TestSettingAside:
