@@ -236,4 +236,5 @@ def _options_of_running(name: str, running: Mapping[str, Any]) -> GroupOptions:
         allow_unsafe_data_dir=running["allow_unsafe_data_dir"],
         settings=bytes.fromhex(running["settings"]),
         record_dir=running["record_dir"],
+        replace_after_s=running["replace_after_s"],
     )

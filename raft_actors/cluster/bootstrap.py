@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from raft_actors.codec import cluster_id_of, decode_configuration, decode_genesis
+from raft_actors.codec import cluster_id_of, decode_configuration, decode_genesis, supersedes
 from raft_actors.core.entries import Configuration, Genesis, Member
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.peer.standing import PeerState
@@ -22,6 +22,29 @@ NOT_NAMED: Final = (
     "its data directory is empty, and the group knows it by another one: bring the old directory back, or raft-kv "
     "member replace {}"
 )
+
+
+def of_the_present_cluster(said: Descriptions) -> Descriptions:
+    """The same, without what members of a cluster say that another one took the place of (ADR 14): a node with an old
+    directory may come back at any time. Raises `RuntimeError` where two clusters have nothing to do with each other.
+    """
+    records = {each["genesis"]: decode_genesis(each["genesis"]) for each in said.values() if each and each["genesis"]}
+    over = {
+        record
+        for record, genesis in records.items()
+        if any(supersedes(other, genesis) for other in records.values() if other is not genesis)
+    }
+    left = records.keys() - over
+    if len(left) > 1:
+        ids = " and ".join(sorted(records[record].cluster_id.hex() for record in left))
+        raise RuntimeError(
+            f"members hold data of clusters that have nothing to do with each other ({ids}): move the directories of "
+            "all but one away"
+        )
+    return {
+        member_id: {**each, "genesis": None, "configuration": None} if each and each["genesis"] in over else each
+        for member_id, each in said.items()
+    }
 
 
 def record_of(said: Descriptions) -> bytes | None:

@@ -37,6 +37,7 @@ from raft_actors.cluster.bootstrap import (
     is_stray,
     new_genesis,
     newest_configuration,
+    of_the_present_cluster,
     record_of,
     why_waited_for,
 )
@@ -144,7 +145,7 @@ class Keeper:
 
     def _look(self) -> None:
         self._actors.look()
-        said = self._actors.describe()
+        said = of_the_present_cluster(self._actors.describe())
         self._take_note(said)
         if self._configuration is None:
             self._begin(said)

@@ -17,9 +17,8 @@ from kv.actor import KVServer
 from kv.app.cli import cli
 from kv.machine import KVMachine
 from raft_actors.cluster.founder import founder_of
-from raft_actors.cluster.lifecycle import group_options
 from raft_actors.cluster.options import GroupOptions
-from raft_actors.cluster.recovery import carry_out, plan_recovery
+from raft_actors.cluster.recovery import plan_recovery
 from raft_actors.codec import supersedes
 from raft_actors.core.types import MemberId
 from raft_actors.errors import (
@@ -35,11 +34,11 @@ from raft_actors.errors import (
 from raft_actors.names import NAMESPACE, peer_name, server_name
 from raft_actors.peer.actor import PeerPlace, RaftPeer, peer_actor_options
 from raft_actors.peer.surroundings import PeerOptions
-from raft_actors.storage.founding import Founded, Founding, Origin, Place
+from raft_actors.storage.founding import Founding, Origin, Place
 from raft_actors.storage.place import member_path
 from raft_actors.storage.visit import set_aside
 from raft_actors.storage.wal import FileStorage
-from tests.cluster.world import FAST, Load, actors_of, eventually, nothing_left_of
+from tests.cluster.world import FAST, Load, actors_of, all_running, eventually, nothing_left_of
 
 pytestmark = pytest.mark.cluster
 
@@ -175,11 +174,6 @@ def lose(name: str, member: int, data_dir: Path, to: Path) -> None:
         ray.kill(ray.get_actor(actor, namespace=NAMESPACE), no_restart=True)
 
 
-def running_options(name: str) -> GroupOptions:
-    """Those of the store as it runs; its keeper may see two of its members nowhere."""
-    return store_options(name, group_options(name, 5.0)["data_dir"])
-
-
 def store_options(name: str, data_dir: str) -> GroupOptions:
     return GroupOptions(
         group=name,
@@ -237,28 +231,33 @@ class TestRecover:
             assert any("lost for good" in risk for risk in plan.risks())
             with pytest.raises(ConfigError, match="--force-new-cluster"):
                 kv.recover(plan, force_new_cluster=False)
-            options = running_options(name)
-            founded: Founded = carry_out(plan, options)
-            assert founded.places == (0, 1, 2)
-            assert founded.aside is not None
-            with kv.start(name, members=1, data_dir=data_dir, config=CONFIG) as client:
+            back = tmp_path / "elsewhere" / name / "2"
+            shutil.copytree(back, Path(data_dir) / name / "2")  # its node comes back, too late
+            with kv.recover(plan, force_new_cluster=True) as client:
                 assert dict(client.scan_iter()) == written
                 assert alive.get("alive") == 0
                 assert alive.append("log", "1") == alive.put("alive", 1) - 1
                 alive.close()
                 client.put("after", 1)
-                old = RaftPeer.options(**peer_actor_options(peer_name(name, MemberId(1)))).remote(
+                # the keeper fills the other places with empty directories, whatever lies there
+                eventually(lambda: [row.is_ for row in kv.membership(name).list()] == ["voter"] * 3)
+                assert len(eventually(lambda: all_running(name))) == 3
+                assert {path.name for path in (Path(data_dir) / name).iterdir()} >= {"0.aside", "2.aside"}
+                old = RaftPeer.options(**{**peer_actor_options("x"), "name": f"old-member-of-{name}"}).remote(
                     PeerOptions(group=name, member_id=MemberId(1), config=FAST),
                     PeerPlace(
                         data_dir=str(tmp_path / "elsewhere"), allow_unsafe_data_dir=False, open_storage=FileStorage.open
                     ),
                 )
-                new = peer_of(name, 0)
-                eventually(lambda: ray.get(new.status.remote())["dropped"].get("foreign_cluster", 0) > 3)
-                genesis = ray.get(new.describe.remote())["genesis"]
-                assert "belongs to another cluster already" in ray.get(old.bootstrap.remote(genesis))
-                assert ray.get(old.get_state.remote())[1] is False
-                assert client.get("after") == 1
+                try:
+                    new = peer_of(name, 0)
+                    eventually(lambda: ray.get(new.status.remote())["dropped"].get("foreign_cluster", 0) > 3)
+                    genesis = ray.get(new.describe.remote())["genesis"]
+                    assert "belongs to another cluster already" in ray.get(old.bootstrap.remote(genesis))
+                    assert ray.get(old.get_state.remote())[1] is False
+                    assert client.get("after") == 1
+                finally:
+                    ray.kill(old, no_restart=True)
 
     def test_what_was_cut_off_is_brought_to_its_end_and_a_person_is_asked(
         self, ray_cluster: None, data_dir: str, tmp_path: Path

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from raft_actors.cluster import keeper
+from raft_actors.cluster.bootstrap import newest_configuration, of_the_present_cluster, record_of
 from raft_actors.cluster.keeper import Keeper
 from raft_actors.cluster.nodes import Found, Node, NodeReport
 from raft_actors.cluster.options import GroupOptions
-from raft_actors.codec import cluster_id_of, decode_genesis, encode_genesis
+from raft_actors.codec import cluster_id_of, decode_genesis, encode_genesis, successor_cluster_id
 from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis, Member
-from raft_actors.core.types import DirectoryId, MemberId
+from raft_actors.core.types import VACANT, DirectoryId, MemberId
 from tests.application.builders import Journal
 from tests.rig.disks import directory_id
 
@@ -96,7 +97,7 @@ def holding(number: int, record: bytes) -> dict[str, Any]:
     }
 
 
-def record_of(*directories: DirectoryId) -> bytes:
+def record_of_directories(*directories: DirectoryId) -> bytes:
     members = tuple(
         Member(member_id=MemberId(number), directory_id=directory, voter=True)
         for number, directory in enumerate(directories)
@@ -111,7 +112,7 @@ def record_of(*directories: DirectoryId) -> bytes:
     )
 
 
-ALL = record_of(directory_id(0), directory_id(1), directory_id(2))
+ALL = record_of_directories(directory_id(0), directory_id(1), directory_id(2))
 MEMBERS = (MemberId(0), MemberId(1), MemberId(2))
 
 
@@ -172,3 +173,34 @@ def test_a_group_runs_though_one_disk_was_lost() -> None:
     looking.look()
     assert looking.progress()["started"]
     assert "raft-kv member replace 2" in looking.progress()["waiting_for"][2]
+
+
+class TestTwoClusters:
+    """ADR 14: what was recovered goes on, and what it took the place of is refused for ever."""
+
+    OLD = decode_genesis(ALL)
+    LINES = (
+        Member(member_id=MEMBERS[0], directory_id=directory_id(0, 1), voter=True),
+        Member(member_id=MEMBERS[1], directory_id=VACANT, voter=False),
+    )
+    NEW = encode_genesis(
+        Genesis(
+            cluster_id=successor_cluster_id(OLD.cluster_id, "g", LINES, SETTINGS),
+            group="g",
+            configuration=Configuration(members=LINES),
+            settings=SETTINGS,
+        )
+    )
+
+    def test_members_of_the_old_one_have_no_say(self) -> None:
+        """Two of them would be a majority of it."""
+        said = {MEMBERS[1]: holding(1, ALL), MEMBERS[2]: holding(2, ALL), MEMBERS[0]: holding(0, self.NEW)}
+        present = of_the_present_cluster(said)
+        assert record_of(present) == self.NEW
+        assert newest_configuration(present) == decode_genesis(self.NEW).configuration
+        assert of_the_present_cluster({MEMBERS[1]: holding(1, ALL)}) == {MEMBERS[1]: holding(1, ALL)}
+
+    def test_of_two_strangers_none_is_chosen(self) -> None:
+        other = record_of_directories(directory_id(0, 2))
+        with pytest.raises(RuntimeError, match="nothing to do with each other"):
+            of_the_present_cluster({MEMBERS[0]: holding(0, other), MEMBERS[1]: holding(1, ALL)})
