@@ -88,7 +88,7 @@ def promote(common: Common, member_id: int) -> None:
 def replace(common: Common, member_id: int, node: str | None) -> None:
     """Give a member another, empty directory, here or on another node: after a lost disk, damage, a lost node.
 
-    What lies in its place is set aside. If this command is cut off, the replacement goes on; run it again to watch.
+    What lies in its place is set aside. If this command is cut off, the replacement goes on (see `member list`).
     """
     with common.connected():
         members = kv.membership(common.name)
