@@ -212,6 +212,15 @@ class TestRefusals:
             asked(members)
         assert shape(members) == before
 
+    def test_of_a_node_that_is_not_there_and_a_group_that_does_not_run(self, pair: str) -> None:
+        before = shape(kv.membership(pair))
+        for call in (kv.membership(pair).add, lambda **more: kv.membership(pair).replace(1, **more)):
+            with pytest.raises(raft_actors.NoSuchNode, match="rack=nowhere"):
+                call(node="rack=nowhere")
+        assert shape(kv.membership(pair)) == before
+        with pytest.raises(raft_actors.UnknownGroup):
+            kv.membership("nobody").list()
+
     def test_the_last_voter_and_one_without_whom_too_few_answer(self, group_name: str, data_dir: str) -> None:
         with kv.start(group_name, members=3, data_dir=data_dir, config=CONFIG) as store:
             members = kv.membership(group_name)
