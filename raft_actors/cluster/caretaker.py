@@ -125,7 +125,7 @@ class Caretaker:
             state=state,
             directory_id=None if description is None else description["directory_id"],
             for_s=now_s - since_s,
-            answered=member_id in self._answered,
+            answered=member_id in self._answered or member_id not in self._where,
             in_the_way=self._is_in_the_way(member_id, description),
         )
 

@@ -81,8 +81,8 @@ def _start_or_attach(options: GroupOptions, given: Mapping[str, Any], deadline_s
     keeper, existed = _keeper(options)
     running = _within(keeper.options.remote(), deadline_s, options.group)
     _check_version(options.group, running)
-    # how many members a resumed group has, its log says, which is not read yet
-    _check_options(options.group, {each: given[each] for each in given if each != "members"}, running)
+    if differences({option: value for option, value in given.items() if option != "members"}, running):
+        _check_options(options.group, given, running)  # how many members a resumed group has, its log says, later
     while True:
         progress = _within(keeper.progress.remote(), deadline_s, options.group)
         if progress["started"]:

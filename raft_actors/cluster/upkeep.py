@@ -44,7 +44,7 @@ class Seen:
     for_s: float
     """How long it has been so, as far as the keeper saw."""
     answered: bool
-    """It did, since the keeper saw it first."""
+    """It did once; or this keeper did not create it, and somebody waits for it longer than it knows."""
     in_the_way: bool
     """Somebody wants this place to be served on another node."""
 
