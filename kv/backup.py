@@ -14,12 +14,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
-from kv.actor import KVServer
 from kv.client import Client
-from kv.cluster import connect
+from kv.cluster import A_STORE, connect
 from kv.config import Config
 from kv.limits import decode_settings
-from kv.machine import KVMachine
 from raft_actors.application import settings as application_settings
 from raft_actors.application.fields import FieldReader
 from raft_actors.application.host import STATE_FORMAT
@@ -35,18 +33,10 @@ from raft_actors.core.types import MemberId
 from raft_actors.errors import BackupForeign, BackupNewer, CannotRecover, ConfigError, UnknownGroup, VersionDiffers
 from raft_actors.names import check_group
 from raft_actors.storage.backups import BackupReader
-from raft_actors.storage.wal import FileStorage
 
 SAVE_TIMEOUT_S: Final = 600.0
 START_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 5.0
-
-_A_STORE: Final[dict[str, Any]] = {
-    "machine": KVMachine.from_settings,
-    "application": KVServer,
-    "open_storage": FileStorage.open,
-}
-"""What makes a group a store, as `kv.start` has it."""
 
 
 def _nothing(_: int) -> None:
@@ -103,7 +93,7 @@ def restore_snapshot(
         wanted = _as_in_the_file(config, reader)
         verified(reader.verify())
         options = GroupOptions(
-            **_A_STORE,
+            **A_STORE,
             group=name,
             members=len(reader.said.meta.configuration.members) if members is None else members,
             config=wanted.raft,
@@ -188,7 +178,7 @@ def recover(
     else:
         wanted = config or Config()
         options = GroupOptions(
-            **_A_STORE,
+            **A_STORE,
             group=plan.group,
             members=1,
             config=wanted.raft,
@@ -227,7 +217,7 @@ def _running(name: str) -> dict[str, Any]:
 def _options_of_running(name: str, running: Mapping[str, Any]) -> GroupOptions:
     placement = running["placement"]
     return GroupOptions(
-        **_A_STORE,
+        **A_STORE,
         group=name,
         members=running["members"],
         config=RaftConfig(**running["config"]),

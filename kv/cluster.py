@@ -31,6 +31,13 @@ LOG: Final = logging.getLogger("raft_actors.kv")
 
 TIMEOUT_S: Final = 5.0
 
+A_STORE: Final[dict[str, Any]] = {
+    "machine": KVMachine.from_settings,
+    "application": KVServer,
+    "open_storage": FileStorage.open,
+}
+"""What makes a group a store."""
+
 
 def start(
     name: str = "default",
@@ -64,16 +71,14 @@ def start(
         )
     wanted = config or Config()
     options = GroupOptions(
+        **A_STORE,
         group=name,
         members=MEMBERS_DEFAULT if members is None else members,
         config=wanted.raft,
         data_dir=data_dir,
         placement=tuple(placement) if placement is not None else None,
         allow_unsafe_data_dir=wanted.allow_unsafe_data_dir,
-        machine=KVMachine.from_settings,
-        application=KVServer,
         settings=wanted.settings(),
-        open_storage=FileStorage.open,
         record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
         replace_after_s=replace_after_s,
     )
