@@ -6,21 +6,19 @@ Never:  what they do (kv/backup.py).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from typing import Any, Final
 
 import click
 
 import kv
-from kv.app.options import Common, command_options, say, selector
+from kv.app.options import Common, command_options, say
 from kv.app.render import rows_text
-from raft_actors.cluster.options import MEMBERS_MAX
+from kv.app.starting import START_TIMEOUT_S, start_arguments, start_options
 
 SAVE_TIMEOUT_S: Final = 600.0
-START_TIMEOUT_S: Final = 60.0
 MIB: Final = 2**20
 
 HOLDING_COLUMNS: Final = ("member", "node", "last_index", "last_term", "snapshot_index", "commit_index", "trouble")
@@ -66,41 +64,16 @@ def save(common: Common, file: str, force: bool) -> None:
 @snapshot.command()
 @command_options
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--members", type=click.IntRange(1, MEMBERS_MAX), help="How many. [default: as many as were saved]")
-@click.option("--data-dir", help="Root of the data on each node. [default: $RAFT_ACTORS_HOME or ~/.raft_actors]")
-@click.option(
-    "--placement",
-    multiple=True,
-    metavar="LABEL=VALUE[,...]",
-    callback=selector,
-    help="Node labels for one member; once for each. [default: spread over the machines]",
-)
-@click.option("--record-dir", help="Record the run there.")
-@click.option("--allow-unsafe-data-dir", is_flag=True, help="Accept tmpfs and network file systems.")
-def restore(
-    common: Common,
-    file: str,
-    members: int | None,
-    data_dir: str | None,
-    placement: list[dict[str, str]] | None,
-    record_dir: str | None,
-    allow_unsafe_data_dir: bool,
-) -> None:
+@start_options("as many as were saved")
+def restore(common: Common, file: str, **options: Any) -> None:
     """Start a new store, named by --name, from FILE. All of FILE is checked first; print its members."""
-    with common.connected(), _bar(f"restoring {file}") as bar:
-        kv.restore_snapshot(
-            file,
-            common.name,
-            members=members,
-            data_dir=data_dir,
-            placement=placement,
-            record_dir=os.path.abspath(record_dir) if record_dir else None,
-            config=kv.Config(allow_unsafe_data_dir=True) if allow_unsafe_data_dir else None,
-            start_timeout_s=common.timeout or START_TIMEOUT_S,
-            verified=bar.begin,
-            progress=bar.advance,
-        ).close()
-        _show_members(common)
+    with common.connected():
+        with _bar(f"restoring {file}") as bar:
+            kv.restore_snapshot(
+                file, common.name, **start_arguments(common, options), verified=bar.begin, progress=bar.advance
+            ).close()
+        found = kv.status(common.name)
+    _show_members(common, found)
 
 
 @click.command()
@@ -140,11 +113,12 @@ def recover(
             config=kv.Config(allow_unsafe_data_dir=True) if allow_unsafe_data_dir else None,
             start_timeout_s=common.timeout or START_TIMEOUT_S,
         ).close()
-        _show_members(common)
+        found = kv.status(common.name)
+    _show_members(common, found)
 
 
-def _show_members(common: Common) -> None:
-    click.echo(rows_text(kv.status(common.name).rows(), common.format, MEMBER_COLUMNS))
+def _show_members(common: Common, found: kv.Status) -> None:
+    click.echo(rows_text(found.rows(), common.format, MEMBER_COLUMNS))
 
 
 # -- bars -------------------------------------------------------------------------------------------------------------

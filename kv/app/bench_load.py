@@ -2,6 +2,7 @@
 
 Here:   `Outstanding`: a closed loop of so many puts. What was acknowledged is counted; what failed, by its name.
         `Paced`: an open loop, operations begun at a fixed rate, whether or not the ones before have ended.
+        `Puts`: an open loop of puts.
 Never:  what is measured of them.
 """
 
@@ -12,9 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Self
+from functools import partial
+from typing import Final, Self
 
 import kv
+
+PUT_TIMEOUT_S: Final = 30.0
 
 
 class Outstanding:
@@ -75,3 +79,30 @@ class Paced:
             self._begin(number)
             next_s += 1 / self._per_s
             time.sleep(max(0.0, next_s - time.monotonic()))
+
+
+class Puts(Paced):
+    """Puts at a fixed rate, whatever becomes of them: which keys were acknowledged, how long the slowest took."""
+
+    def __init__(self, store: kv.Client, per_s: int, key: Callable[[int], str]) -> None:
+        """`key` of the put with this number."""
+        super().__init__(self._put, per_s)
+        self._store = store
+        self._key = key
+        self._lock = threading.Lock()
+        self.acknowledged: list[str] = []
+        self.failed = 0
+        self.slowest_s = 0.0
+
+    def _put(self, number: int) -> None:
+        key = self._key(number)
+        put = self._store.submit_put(key, number, timeout_s=PUT_TIMEOUT_S)
+        put.add_done_callback(partial(self._ended, key, time.monotonic()))
+
+    def _ended(self, key: str, at_s: float, put: Future[int]) -> None:
+        with self._lock:
+            if put.exception() is None:
+                self.acknowledged.append(key)
+            else:
+                self.failed += 1
+            self.slowest_s = max(self.slowest_s, time.monotonic() - at_s)

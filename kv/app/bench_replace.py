@@ -9,17 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import kv
-from kv.app.bench_load import Paced
+from kv.app.bench_load import Puts
 from kv.app.bench_nodes import ray_of_nodes
 from kv.app.figures import Figure
 from kv.app.members import NotInTime, Watch, wait_until_whole
@@ -75,7 +72,7 @@ def _replace_two(store: kv.Client, directory: Path, progress: Callable[[str], No
     store.put_many({f"before/{number:06}": BLOCK for number in range(KEYS_BEFORE // 4)}, timeout_s=60)
     acknowledged = [f"before/{number:06}" for number in range(KEYS_BEFORE // 4)]
     figures = []
-    with Watch(NAME) as watch, Puts(store) as puts:
+    with Watch(NAME) as watch, Puts(store, PUTS_PER_S, lambda number: f"beside/{number:08}") as puts:
         for who in ("a follower", "the leader"):
             status = wait_until_whole(watch, len(RACKS), WHOLE_S)
             leads = status.leader
@@ -98,8 +95,8 @@ def _replace_two(store: kv.Client, directory: Path, progress: Callable[[str], No
         found = store.get_many(keys, timeout_s=60)
         lost += [key for key in keys if key not in found]
     figures += [
-        Figure(name=f"acknowledged of {puts.begun:,} puts at {PUTS_PER_S}/s meanwhile", value=len(puts.acknowledged)),
-        Figure(name="puts that ended otherwise", value=puts.begun - len(puts.acknowledged)),
+        Figure(name=f"acknowledged puts at {PUTS_PER_S}/s meanwhile", value=len(puts.acknowledged)),
+        Figure(name="puts that ended otherwise", value=puts.failed),
         Figure(name="slowest put", value=puts.slowest_s, unit="s"),
         Figure(name="acknowledged keys lost", value=len(lost), at_most=0),
     ]
@@ -130,27 +127,3 @@ def _wait_for_strength(
             return
         time.sleep(LOOK_S)
     raise NotInTime(f"member {member_id} was not replaced within {PATIENCE_S:.0f} s ({said}); see its log")
-
-
-class Puts(Paced):
-    """Puts of ever new keys at a fixed rate; which were acknowledged."""
-
-    def __init__(self, store: kv.Client) -> None:
-        super().__init__(self._put, PUTS_PER_S)
-        self._store = store
-        self._lock = threading.Lock()
-        self.begun = 0
-        self.acknowledged: list[str] = []
-        self.slowest_s = 0.0
-
-    def _put(self, number: int) -> None:
-        self.begun = number
-        key = f"beside/{number:08}"
-        put = self._store.submit_put(key, number, timeout_s=30)
-        put.add_done_callback(partial(self._ended, key, time.monotonic()))
-
-    def _ended(self, key: str, at_s: float, put: Future[int]) -> None:
-        with self._lock:
-            if put.exception() is None:
-                self.acknowledged.append(key)
-            self.slowest_s = max(self.slowest_s, time.monotonic() - at_s)

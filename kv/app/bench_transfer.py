@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -24,7 +21,7 @@ import psutil
 import ray
 
 import kv
-from kv.app.bench_load import Outstanding, Paced
+from kv.app.bench_load import Outstanding, Puts
 from kv.app.bench_nodes import ray_of_nodes
 from kv.app.figures import Figure
 from kv.app.members import NotInTime, Watch, wait_until_whole
@@ -102,7 +99,7 @@ def _transfer(store: kv.Client, gib: float, plain_bytes_per_s: float, progress: 
             for process in stopped:
                 process.resume()
         progress("the member goes on; the transfer begins")
-        with Puts(store) as puts:
+        with Puts(store, PUTS_PER_S, lambda number: f"beside/{number % 1000}") as puts:
             event = _fetched(store, laggard.id, TRANSFER_TIMEOUT_S)
             progress(f"fetched {event['bytes'] / MIB:,.0f} MiB in {event['ms'] / 1000:.1f} s; its application restores")
             watch.wait_for(
@@ -122,7 +119,12 @@ def _transfer(store: kv.Client, gib: float, plain_bytes_per_s: float, progress: 
             unit="MiB/s",
         ),
         Figure(name="share of the plain actor's speed", value=bytes_per_s / plain_bytes_per_s, at_least=SHARE_MIN),
-        Figure(name=f"slowest put of {puts.ok:,} at {PUTS_PER_S}/s", value=puts.slowest_s, unit="s", at_most=PUT_S_MAX),
+        Figure(
+            name=f"slowest put of {len(puts.acknowledged):,} at {PUTS_PER_S}/s",
+            value=puts.slowest_s,
+            unit="s",
+            at_most=PUT_S_MAX,
+        ),
         Figure(name="puts that failed", value=puts.failed, at_most=0),
         Figure(name="new leaders", value=elections, at_most=0),
     ]
@@ -164,29 +166,6 @@ def _fetched(store: kv.Client, laggard: int, timeout_s: float) -> dict[str, Any]
                 return found
         time.sleep(0.2)
     raise NotInTime(f"no snapshot was fetched within {timeout_s:.0f} s; give the machine more time")
-
-
-class Puts(Paced):
-    """Puts at a fixed rate; how long the slowest took."""
-
-    def __init__(self, store: kv.Client) -> None:
-        super().__init__(self._put, PUTS_PER_S)
-        self._store = store
-        self._lock = threading.Lock()
-        self.ok = self.failed = 0
-        self.slowest_s = 0.0
-
-    def _put(self, number: int) -> None:
-        put = self._store.submit_put(f"beside/{number % 1000}", number, timeout_s=30)
-        put.add_done_callback(partial(self._ended, time.monotonic()))
-
-    def _ended(self, at_s: float, put: Future[int]) -> None:
-        with self._lock:
-            if put.exception() is None:
-                self.ok += 1
-            else:
-                self.failed += 1
-            self.slowest_s = max(self.slowest_s, time.monotonic() - at_s)
 
 
 # -- a plain actor -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ Never:  what a command does in the store (kv), how data looks (render.py), optio
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -22,17 +21,16 @@ from kv.app.demo import demo
 from kv.app.doctor import Findings, examine
 from kv.app.keys import COMMANDS
 from kv.app.membership import member, move_leader
-from kv.app.options import Common, command_options, first_line, root_options, say, selector
+from kv.app.options import Common, command_options, first_line, root_options, say
 from kv.app.render import document_text, rows_text
+from kv.app.starting import start_arguments, start_options
 from raft_actors._version import __version__
 from raft_actors.cluster.group import MemberStatus
 from raft_actors.cluster.lifecycle import groups, members_of
-from raft_actors.cluster.options import MEMBERS_MAX
 from raft_actors.core.types import MemberId
 from raft_actors.errors import RaftActorsError, UnknownGroup
 from raft_actors.names import NAMESPACE, peer_name
 
-START_TIMEOUT_S: Final = 60.0
 RESTART_TIMEOUT_S: Final = 30.0
 LOOK_S: Final = 0.1
 
@@ -93,17 +91,7 @@ for command in (demo, member, move_leader, recover, snapshot, *COMMANDS):
 
 @cli.command()
 @command_options
-@click.option("--members", type=click.IntRange(1, MEMBERS_MAX), help="How many. [default: 3]")
-@click.option("--data-dir", help="Root of the data on each node. [default: $RAFT_ACTORS_HOME or ~/.raft_actors]")
-@click.option(
-    "--placement",
-    multiple=True,
-    metavar="LABEL=VALUE[,...]",
-    callback=selector,
-    help="Node labels for one member; once for each. [default: spread over the machines]",
-)
-@click.option("--record-dir", help="Record the run there.")
-@click.option("--allow-unsafe-data-dir", is_flag=True, help="Accept tmpfs and network file systems.")
+@start_options("3")
 @click.option(
     "--replace-after",
     "replace_after_s",
@@ -111,27 +99,10 @@ for command in (demo, member, move_leader, recover, snapshot, *COMMANDS):
     metavar="SECONDS",
     help="Replace a member by itself that was silent for so long. [default: never]",
 )
-def start(
-    common: Common,
-    members: int | None,
-    data_dir: str | None,
-    placement: list[dict[str, str]] | None,
-    record_dir: str | None,
-    allow_unsafe_data_dir: bool,
-    replace_after_s: float | None,
-) -> None:
+def start(common: Common, replace_after_s: float | None, **options: Any) -> None:
     """Start the store, or attach to it when it runs; print its members."""
     with common.connected():
-        kv.start(
-            common.name,
-            members=members,
-            data_dir=data_dir,
-            placement=placement,
-            record_dir=os.path.abspath(record_dir) if record_dir else None,
-            config=kv.Config(allow_unsafe_data_dir=True) if allow_unsafe_data_dir else None,
-            replace_after_s=replace_after_s,
-            start_timeout_s=common.timeout or START_TIMEOUT_S,
-        ).close()
+        kv.start(common.name, **start_arguments(common, options), replace_after_s=replace_after_s).close()
         found = kv.status(common.name)
     _show_status(common, found)
 

@@ -7,7 +7,7 @@ Never:  which change is safe (raft_actors/core/membership.py), who makes it (raf
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -60,12 +60,8 @@ def add(common: Common, member_id: int | None, node: str | None) -> None:
 @id_argument
 def remove(common: Common, member_id: int) -> None:
     """One member less. Its processes end; its data stays where it lies."""
-    with common.connected():
-        members = kv.membership(common.name)
-        members.remove(member_id, timeout_s=common.timeout or TIMEOUT_S)
-        say(f"member {member_id} is removed from store {common.name!r}; its data was left on its node")
-        rows = _rows(common, members)
-    _show(common, rows)
+    _change(common, lambda members, timeout_s: members.remove(member_id, timeout_s=timeout_s))
+    say(f"member {member_id} is removed from store {common.name!r}; its data was left on its node")
 
 
 @member.command()
@@ -73,12 +69,8 @@ def remove(common: Common, member_id: int) -> None:
 @id_argument
 def promote(common: Common, member_id: int) -> None:
     """Let a member vote that has caught up; the keeper does it by itself a moment later."""
-    with common.connected():
-        members = kv.membership(common.name)
-        members.promote(member_id, timeout_s=common.timeout or TIMEOUT_S)
-        say(f"member {member_id} of store {common.name!r} votes")
-        rows = _rows(common, members)
-    _show(common, rows)
+    _change(common, lambda members, timeout_s: members.promote(member_id, timeout_s=timeout_s))
+    say(f"member {member_id} of store {common.name!r} votes")
 
 
 @member.command()
@@ -119,6 +111,15 @@ class _Talk:
 
     def __call__(self, sentence: str) -> None:
         say(f"{time.monotonic() - self._began_s:5.1f} s  {sentence}")
+
+
+def _change(common: Common, change: Callable[[Members, float], None]) -> None:
+    """Make a change that takes a moment, and show the members as they are then."""
+    with common.connected():
+        members = kv.membership(common.name)
+        change(members, common.timeout or TIMEOUT_S)
+        rows = _rows(common, members)
+    _show(common, rows)
 
 
 def _rows(common: Common, members: Members) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Final
@@ -186,14 +186,3 @@ def command_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_options(expose_value=False)):
         invoked = option(invoked)
     return invoked
-
-
-def selector(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[dict[str, str]] | None:
-    """LABEL=VALUE[,...] for each member, as `kv.start(placement=...)` takes it."""
-    selectors = []
-    for value in values:
-        pairs = [part.partition("=") for part in value.split(",")]
-        if not all(label and equals and wanted for label, equals, wanted in pairs):
-            raise click.BadParameter(f"{value!r} is not LABEL=VALUE[,LABEL=VALUE...]", context, parameter)
-        selectors.append({label: wanted for label, _, wanted in pairs})
-    return selectors or None
