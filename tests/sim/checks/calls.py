@@ -56,10 +56,11 @@ class Calls:
         self._open: dict[MemberId, _Open] = {}
         self._starts: Counter[MemberId] = Counter()
 
-    def started(self, member_id: MemberId) -> None:
-        """A process began: nothing is under way, nothing was asked."""
+    def started(self, member_id: MemberId, place: MemberId | None = None) -> None:
+        """A process began: nothing is under way, nothing was asked. `place`: by which others know it, if by another
+        number."""
         self._open[member_id] = _Open()
-        self._starts[member_id] += 1
+        self._starts[member_id if place is None else place] += 1
 
     def waiting(self, member_id: MemberId) -> int:
         """Requests received and not answered."""
