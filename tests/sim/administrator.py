@@ -71,7 +71,7 @@ class Administrator:
             to = self._dice.choice([None, *(line.directory_id for line in state.configurations.in_force.served())])
             self._call(member, self._transfer, to)
         else:
-            self._ask(member, self.any_change(member.engine.state.configurations.in_force))
+            self._ask(member, self._any_change(member.engine.state.configurations.in_force))
         self._later()
 
     def _whom(self) -> Member | None:
@@ -113,8 +113,18 @@ class Administrator:
             member.wipe()
             member.start_peer()
 
-    def any_change(self, configuration: Configuration) -> Change | None:
-        """Whatever an administrator may want. Most of it is refused."""
+    def possible_changes(self, configuration: Configuration) -> list[Change]:
+        """That a leader could make of this one, and that leave enough disks."""
+        after = [(change, after_change(configuration, change)) for change in self._wanted(configuration)]
+        return [change for change, then in after if isinstance(then, Configuration) and self._world.has_disks(then)]
+
+    def _any_change(self, configuration: Configuration) -> Change | None:
+        """Whatever somebody may want; now and then what no leader makes."""
+        is_careless = self._dice.random() < OLD
+        changes = self._wanted(configuration) if is_careless else self.possible_changes(configuration)
+        return self._dice.choice(changes) if changes else None
+
+    def _wanted(self, configuration: Configuration) -> list[Change]:
         wanted: list[Change] = [
             RemoveMember(directory_id=line.directory_id, keep_place=keep)
             for line in configuration.served()
@@ -126,10 +136,7 @@ class Administrator:
             if member.directory_id is not None:
                 wanted += _seat(member) * 2
                 wanted += [Promote(directory_id=member.directory_id)] * 2
-        changes = [change for change in wanted if isinstance(after_change(configuration, change), Configuration)]
-        if self._dice.random() < OLD:
-            changes = wanted
-        return self._dice.choice(changes) if changes else None
+        return wanted
 
     # -- how it is asked for ------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from raft_actors.application.host import ApplicationHost
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.envelopes import decode_join
-from raft_actors.errors import LogDamaged, StorageFailed
+from raft_actors.errors import DirectoryLocked, LogDamaged, StorageFailed
 from raft_actors.peer.engine import Engine
 from raft_actors.storage.interface import Storage
 from tests.rig.disks import GROUP
@@ -52,6 +52,8 @@ class Member:
             world.timeline, start_ms=world.dice.randint(0, 10_000), rate=options.rates[member_id % len(options.rates)]
         )
         self.peer: PeerProcess | None = None
+        self.old: PeerProcess | None = None
+        """A process that has a successor, lives on and holds the directory."""
         self.server: ServerProcess | None = None
         self.directory_id: DirectoryId | None = None
         """Of the disk that is there; None: nobody has opened it."""
@@ -81,7 +83,8 @@ class Member:
     @property
     def engine(self) -> Engine | None:
         """The running peer's."""
-        return None if self.peer is None else self.peer.engine
+        process = self.peer or self.old
+        return None if process is None else process.engine
 
     @property
     def host(self) -> ApplicationHost | None:
@@ -140,6 +143,8 @@ class Member:
         world = self.world
         try:
             return self.disk.open()
+        except DirectoryLocked:
+            world.watch.count("successor met the lock of an old process")
         except MachineStopped:
             self.disk.end((), power_cut=world.dice.random() < 0.5)
             world.tell(self.name, "ends while it starts")
@@ -157,7 +162,7 @@ class Member:
 
     def end_peer(self, how: str, *, power_cut: bool = False) -> None:
         """The process is gone with all it held; who waits for it will learn so."""
-        peer, self.peer = self.peer, None
+        peer, self.peer, self.old = self.peer or self.old, None, None
         if peer is None:
             if power_cut or self.empty is not None:
                 self.empty = None
@@ -192,8 +197,15 @@ class Member:
         self.failed = self.damaged = False
         self._begins = self.world.options.strangers
 
+    def supersede(self) -> None:
+        """Its process is taken for dead, as with its raylet: the name leads to another one, which begins on the same
+        directory and finds it locked, until the old one has ended."""
+        self.is_given_up()
+        self.old, self.peer = self.peer, None
+        self.start_peer()
+
     def is_given_up(self) -> None:
-        """Another machine is in its place: whoever looks the name up learns that this one is dead. It may be not."""
+        """There is a successor: whoever looks the name up learns that this process is dead. It may be not."""
         peer = self.peer
         calls = [] if peer is None else [(asked.caller, asked.rpc_id) for asked in peer.asked.values()]
         for act, arguments in () if peer is None else peer.backlog:

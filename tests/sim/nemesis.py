@@ -24,6 +24,7 @@ from tests.sim.timeline import Process
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
+    from tests.sim.peer import PeerProcess
     from tests.sim.world import World
 
 STRANDED_TIMEOUTS: Final = (1.0, 5.0)
@@ -358,6 +359,22 @@ class Nemesis:
         if old.idle or many or not self._world.may_lose_a_disk(old):
             return
         self.replace(old)
+
+    def supersede(self) -> None:
+        """A process is stopped, or cut off, and taken for dead; it wakes up beside its successor, which waits for it to
+        end."""
+        member = self._member()
+        if member.peer is not None:
+            self._world.watch.count("process superseded that lives on")
+            old = member.peer
+            self._pause(old)
+            member.supersede()
+            self._after_a_while(self._resume, old)
+            self._after_a_while(self._end_old, member, old)
+
+    def _end_old(self, member: Member, old: PeerProcess) -> None:
+        if member.old is old:
+            member.end_peer("ends at last")
 
     def replace(self, old: Member) -> None:
         """It has a successor now, and haunts the group for a while."""

@@ -45,6 +45,7 @@ FAULTS: Final = (
     "stall_disk",
     "wipe",
     "replace_machine",
+    "supersede",
     "outrun",
     "strike_snapshot",
     "strike_source",

@@ -154,19 +154,18 @@ class Rest:
 
     def _lacking_change(self) -> str | None:
         """Another configuration becomes committed than the one that was when this was asked first."""
-        newest = self._world.checks.newest_configuration
+        newest, administrator = self._world.checks.newest_configuration, self._world.administrator
         if self._configured is None:
             self._configured = newest
-        if newest != self._configured:
+        changes = administrator.possible_changes(newest)
+        if newest != self._configured or not changes:  # a lone voter in the only place there is
             return None
         if self._world.timeline.now_us >= self._asked_us + ASK_US:
             self._asked_us = self._world.timeline.now_us
             leader = self._the_leader()
             if leader is not None and leader.peer is not None:
-                configurations = leader.peer.engine.state.configurations
-                change = self._world.administrator.any_change(configurations.in_force)
-                if change is not None:
-                    self._world.administrator.change(leader.peer, configurations.in_force_index, change)
+                made_for = leader.peer.engine.state.configurations.in_force_index
+                administrator.change(leader.peer, made_for, self._world.dice.choice(changes))
         return f"no change of {newest}"
 
     def _lacking_transfer(self) -> str | None:

@@ -71,6 +71,7 @@ MUST_BE_SEEN: Final = (
     "change rolled back",
     "directory set aside",
     "machine replaced that lives on",
+    "successor met the lock of an old process",
     "a removed directory campaigned",
     "clients learned other members",
     *(f"change refused: {reason.value}" for reason in ChangeRefusal if reason is not ChangeRefusal.LAST_VOTER),

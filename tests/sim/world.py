@@ -203,6 +203,8 @@ class World:
             for process in (member.peer, member.server):
                 if process is not None and process.paused:
                     self.timeline.resume(process)
+            if member.old is not None:
+                member.end_peer("ends at last")
             if member not in self.zombies:
                 member.start_peer()
                 member.start_server()
