@@ -272,8 +272,15 @@ class _Wrong(Journal):
 def _miscompute(scene: Scene, words: list[str]) -> None:
     """`miscompute 1`: from now on the state machine of 1 computes something else than the others."""
     for word in words:
-        scene.application(word).host._machine = _Wrong()
+        host, machine = scene.application(word).host, _Wrong()
+        machine.commands = list(scene.application(word).journal.commands)
+        host._machine = machine
         scene.group.checks.known_to_differ.add(MemberId(int(word)))
+
+
+def _misled(scene: Scene, words: list[str]) -> None:
+    """`misled 2`: what the state machine of 2 computes from now on is wrong, and the checks know: its snapshot is."""
+    scene.group.checks.known_to_differ.update(MemberId(int(word)) for word in words)
 
 
 # -- snapshots --------------------------------------------------------------------------------------------------------
@@ -372,6 +379,7 @@ COMMANDS: Final[dict[str, Word]] = {
     "hold-answers": each(Group.hold_proposal_answers),
     "release-answers": each(Group.release_proposal_answers),
     "miscompute": _miscompute,
+    "misled": _misled,
     # snapshots
     "save": _save,
     "hold-restore": each(Group.hold_restore),
