@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.sim.peer import PeerProcess
     from tests.sim.world import World
 
-KEEPER: Final = 0.55
-"""Of so many times he wants what a keeper would want next."""
+KEEPER: Final = 0.65
+"""Of so many times he wants what a keeper would want next, or one place more."""
 TRANSFER: Final = 0.15
 """Of so many a transfer, otherwise any change."""
 OTHERS_ASKED: Final = 0.15
@@ -100,6 +100,9 @@ class Administrator:
                 wishes.append(RemoveMember(directory_id=line.directory_id, keep_place=True))
             elif not line.voter and line.lag is not None and line.lag <= self._options.promotion_lag_max:
                 wishes.append(Promote(directory_id=line.directory_id))
+        if not wishes and not self._world.resting:
+            listed = {line.member_id for line in membership.lines}
+            wishes += [_place(number) for number in self._world.members if number not in listed]  # more members
         return self._dice.choice(wishes) if wishes else None
 
     def set_aside(self, member: Member) -> None:
@@ -128,14 +131,14 @@ class Administrator:
         wanted: list[Change] = [
             RemoveMember(directory_id=line.directory_id, keep_place=keep)
             for line in configuration.served()
-            for keep in (False, True, True)
+            for keep in (False, True)
         ]
         for member in self._world.everybody():
-            wanted += [AddMember(member=Line(member_id=member.number, directory_id=VACANT, voter=False))]
+            wanted += [_place(member.number)] * 2
             wanted += [RemovePlace(member_id=member.number)]
             if member.directory_id is not None:
-                wanted += _seat(member) * 2
-                wanted += [Promote(directory_id=member.directory_id)] * 2
+                wanted += _seat(member) * 3
+                wanted += [Promote(directory_id=member.directory_id)] * 3
         return wanted
 
     # -- how it is asked for ------------------------------------------------------------------------------------------
@@ -205,6 +208,10 @@ class Administrator:
         if index < process.configured_at:
             self._world.watch.count("change rolled back")
         process.configured_at = LogIndex(index)
+
+
+def _place(number: MemberId) -> Change:
+    return AddMember(member=Line(member_id=number, directory_id=VACANT, voter=False))
 
 
 def _seat(member: Member) -> list[Change]:
