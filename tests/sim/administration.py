@@ -27,8 +27,8 @@ class Administration:
     engine: Engine
 
     def __init__(self) -> None:
-        self._change: tuple[int, LogIndex, Change] | None = None
-        """Under way: its number, what it was made for, what it is."""
+        self._change: tuple[int, LogIndex, LogIndex, Change] | None = None
+        """Under way: its number, what it was made for, what was in force, what it is."""
         self._asked = 0
         self.transfers_open: set[int] = set()
         """That have not ended."""
@@ -38,7 +38,7 @@ class Administration:
     def ask_change(self, made_for: LogIndex, change: Change) -> None:
         """Somebody wants another configuration."""
         self._asked += 1
-        self._change = (self._asked, made_for, change)
+        self._change = (self._asked, made_for, self.engine.state.configurations.in_force_index, change)
         self.engine.change(self._asked, made_for, change)
         if self._change is not None:
             raise Violation(RULE, f"change {self._asked} was not answered")
@@ -47,13 +47,15 @@ class Administration:
         """A change was appended, or refused."""
         if self._change is None or self._change[0] != change_id:
             raise Violation(RULE, f"change {change_id} was not asked for, or is answered again: {answer}")
-        (_, made_for, change), self._change = self._change, None
+        (_, made_for, found, change), self._change = self._change, None
         world, state = self.member.world, self.engine.state
         world.tell(self.member.name, f"{change} made for {made_for}: {answer}")
         if isinstance(answer, ChangeRefused):
             world.administrator.refused(answer.reason)
             return
         configurations = state.configurations
+        if made_for != found:
+            raise Violation(RULE, f"{change} was made for {made_for}, {found} was in force (contracts 12)")
         if answer.index != configurations.in_force_index:
             raise Violation(RULE, f"{change} stands at {answer.index}, {configurations.in_force_index} is in force")
         if isinstance(change, Promote):

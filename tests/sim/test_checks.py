@@ -20,7 +20,7 @@ import pytest
 
 from analysis.history import Op, Outcome
 from raft_actors.core.effects import Append, Effect, HardState, Record, Truncate
-from raft_actors.core.entries import Command, Configuration, Entry
+from raft_actors.core.entries import Command, Configuration, Entry, Noop
 from raft_actors.core.entries import Member as Line
 from raft_actors.core.membership import _keep_progress
 from raft_actors.core.replication import append_as_leader, feed
@@ -355,6 +355,25 @@ class TestConfigurations:
         group.propose(2, b"y")
         group.deliver_all()
         assert group.checks.possible_configurations() == [group.genesis.configuration]
+
+    def test_who_was_no_voter_campaigns(self) -> None:
+        group = Group(3, non_voters=[3])
+        for number in (2, 3):
+            group.state(number).role = Role.PRE_CANDIDATE
+        look(group, 2)
+        with breaks("only voters campaign"):
+            look(group, 3)
+
+    def test_a_leader_appends_while_it_hands_over(self) -> None:
+        group = group_at_rest()
+        group.isolate(2)
+        second_entry(group)
+        group.transfer(1, 2)
+        leading = group.state(1).leading
+        assert leading is not None
+        append_as_leader(group.state(1), leading, Noop(), group.clock.time_ms, [])
+        with breaks("the log rests while leadership moves"):
+            look(group, 1)
 
     def test_who_is_promoted_lacks_the_log(self) -> None:
         group = group_at_rest()
