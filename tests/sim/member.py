@@ -18,7 +18,8 @@ from raft_actors.storage.interface import Storage
 from tests.rig.disks import GROUP
 from tests.sim.batches import Copies, Reply
 from tests.sim.disks import Disk
-from tests.sim.peer import CallId, Invitation, PeerProcess
+from tests.sim.invitations import CallId, Invitation
+from tests.sim.peer import PeerProcess
 from tests.sim.server import ServerProcess
 from tests.sim.timeline import SkewedClock
 from tests.storage.faulty_files import MachineStopped

@@ -2,15 +2,16 @@
 
 Here:   `PeerProcess` (the engine's `Ports`, the calls of other peers and of its application), `WatchedEngine`, which
         tells the world of every event.
-Never:  decisions of a peer (raft_actors), its timers (timers.py), writes (disk_daemon.py) and snapshots (filing.py,
-        transfers.py), when a process starts or ends (member.py), what must be true (checks).
+Never:  decisions of a peer (raft_actors), its timers (timers.py), writes (disk_daemon.py), snapshots (filing.py,
+        transfers.py), invitations (invitations.py), when a process starts or ends (member.py), what must be true
+        (checks).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from raft_actors.application import exchange
 from raft_actors.application.slices import SliceRequest
@@ -20,7 +21,7 @@ from raft_actors.core.events import Event, HelloReceived, ReplyReceived, Request
 from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, RequestId, RpcId
-from raft_actors.envelopes import Join, decode_envelope, encode_envelope, encode_join
+from raft_actors.envelopes import decode_envelope, encode_envelope
 from raft_actors.faults.rules import Message, Part
 from raft_actors.peer.chains import ChainReport
 from raft_actors.peer.engine import Engine
@@ -34,6 +35,7 @@ from tests.sim.administration import Administration
 from tests.sim.checks import Violation
 from tests.sim.disk_daemon import DiskDaemon
 from tests.sim.filing import FilingDaemon
+from tests.sim.invitations import CallId, Invitation, Invitations
 from tests.sim.link import Link
 from tests.sim.options import Range
 from tests.sim.timeline import Act, Process
@@ -44,17 +46,6 @@ if TYPE_CHECKING:
     from tests.sim.member import Member
 
 REQUEST, REPLY = Part.REQUEST, Part.REPLY
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Invitation:
-    """One call that invites a member."""
-
-    to: MemberId
-
-
-CallId: TypeAlias = RpcId | Fetch | Invitation
-"""What a call between peers is known by: of Raft, for a slice of a snapshot, an invitation."""
 
 
 @dataclass(slots=True)
@@ -98,8 +89,7 @@ class PeerProcess(Administration, Process):
         self.member = member
         self.handles: dict[MemberId, Member] = {}
         """Of machines that have a successor, by the place that was theirs."""
-        self._invitations: set[Invitation] = set()
-        """Under way."""
+        self.invitations = Invitations(self)
         self.storage = storage
         self.link: Link | None = None
         """To the application that is attached."""
@@ -225,9 +215,7 @@ class PeerProcess(Administration, Process):
     def call_ended(self, rpc_id: CallId, content: Any) -> None:
         """Our call to another peer brought this; None: nothing."""
         if isinstance(rpc_id, Invitation):
-            if rpc_id in self._invitations:
-                self._invitations.remove(rpc_id)
-                self.engine.invitations.ended(rpc_id.to)
+            self.invitations.ended(rpc_id)
             return
         if isinstance(rpc_id, Fetch):
             self.transfers.ended(rpc_id, content)
@@ -410,16 +398,7 @@ class PeerProcess(Administration, Process):
     # -- the rest -----------------------------------------------------------------------------------------------------
 
     def invite(self, to: MemberId, directory_id: DirectoryId) -> None:
-        world, invitation = self.member.world, Invitation(to)
-        callee = world.callee(self, to)
-        self._invitations.add(invitation)
-        world.network.send(
-            Message(self.member.member_id, callee.member_id, "join", REQUEST),
-            None,
-            lambda content: callee.arrives(self, invitation, content),
-            encode_join(Join(directory_id=directory_id, genesis=world.genesis)),
-            lambda delay_us: self.fail_call(invitation, delay_us),
-        )
+        self.invitations.invite(to, directory_id)
 
     def others_changed(self, others: tuple[MemberId, ...]) -> None: ...
 
