@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROGRESS_US: Final = 300 * SECOND_US
 """A healed world that has not come to rest after so long never does: elections take seconds, clients give up sooner."""
+QUIET_TIMEOUTS: Final = 4
 ASK_US: Final = 50_000
 """Between two changes that are asked for."""
 LOOK_US: Final = 10_000
@@ -61,8 +62,12 @@ class Rest:
             self._until(self._lacking_members)
         self._until(self._lacking_rest)
         self._world.checks.at_rest(self._world.whole_members())
+        led, moved = self._world.checks.newest_led, self._world.watch.counts["transfer moved"]
         self._demand_snapshots()
         self._demand("get", [*self._world.keys.in_use, *self._world.keys.given_up])
+        self._be_quiet()
+        if len(set(self._world.options.rates)) == 1 and self._world.watch.counts["transfer moved"] == moved:
+            self._world.checks.undisturbed(led)
 
     def _until(self, lacking: Lack) -> None:
         """Let time pass until nothing is lacking."""
@@ -108,6 +113,15 @@ class Rest:
                     f"applied {host.applied_index} of {committed}"
                 )
         return None if len(ends) == 1 else f"logs differ: {sorted(ends)}"
+
+    def _be_quiet(self) -> None:
+        """For some election timeouts, where somebody lives on who does not belong to the group any more."""
+        if any(member.peer is not None and not member.is_listed for member in self._world.everybody()):
+            self._world.watch.count("removed directory beside a group at rest")
+            timeline = self._world.timeline
+            quiet_us = QUIET_TIMEOUTS * self._world.options.config.election_timeout_ms_max * 1000
+            timeline.after(quiet_us, None, timeline.halt)
+            timeline.play(STILL_HAPPENINGS)
 
     # -- members ------------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,13 @@ class TestConfigurations:
         with breaks("who is promoted holds the log"):
             group.checks.promoted(group.state(2).directory_id, term=1, index=2)
 
+    def test_a_leader_is_deposed_for_nothing(self) -> None:
+        group = group_at_rest()
+        group.checks.undisturbed(1)
+        group.elect(2)
+        with breaks("a calm group keeps its leader"):
+            group.checks.undisturbed(1)
+
 
 def append_configuration(group: Group, number: int, payload: Configuration) -> None:
     """Member `number`, which leads, has this in its log, whatever it is."""

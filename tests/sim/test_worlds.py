@@ -34,6 +34,7 @@ SOURCES = (
     "transfers",
     "world",
     "client",
+    "rest",
 )
 """Files that count."""
 

@@ -73,6 +73,7 @@ MUST_BE_SEEN: Final = (
     "machine replaced that lives on",
     "successor met the lock of an old process",
     "a removed directory campaigned",
+    "removed directory beside a group at rest",
     "clients learned other members",
     *(f"change refused: {reason.value}" for reason in ChangeRefusal if reason is not ChangeRefusal.LAST_VOTER),
     *(f"transfer {end.value}" for end in TransferEnd),

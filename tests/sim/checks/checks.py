@@ -211,6 +211,17 @@ class Checks:
                 )
         self._machines.equal(members)
 
+    @property
+    def newest_led(self) -> int:
+        """The highest term that anybody led."""
+        return self._commits.newest_led
+
+    def undisturbed(self, term: int) -> None:
+        """All links work, clocks run alike, nobody handed leadership over: who led this term leads still, and those who
+        were removed change nothing (dissertation §4.2.3)."""
+        if self._commits.newest_led != term:
+            raise Violation("a calm group keeps its leader", f"term {self._commits.newest_led} came after {term}")
+
     def verdict(self) -> list[Verdict]:
         """Whether what the clients saw makes sense, key by key."""
         return self.clients.verdict()
