@@ -1,7 +1,8 @@
 """Who changes the membership of a simulated group and hands leadership over: people, and whoever fills its places.
 
-Here:   `Administrator`: what is asked of whom, when it arrives, once or twice; what a keeper would want next.
-Never:  whether it is done (raft_actors/core), how it ends (administration.py), lost disks (nemesis.py).
+Here:   `Administrator`: what is asked of whom, when it arrives, once or twice; what the keeper sees and does.
+Never:  what the keeper wants next (raft_actors/cluster/upkeep.py), whether it is done (raft_actors/core), how it ends
+        (administration.py), lost disks (nemesis.py).
 
 Careless in time: what is asked for may arrive seconds late, twice, at a peer that does not lead any more, made for a
 configuration of long ago. Careful in one thing alone: no change is made that leaves a configuration without a majority
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from raft_actors.cluster.upkeep import End, Fill, Seen, lost, next_steps
 from raft_actors.core.effects import ChangeRefusal, TransferEnded
 from raft_actors.core.entries import Configuration
 from raft_actors.core.entries import Member as Line
@@ -19,7 +21,10 @@ from raft_actors.core.events import AddMember, Change, Promote, RemoveMember, Re
 from raft_actors.core.membership import after_change
 from raft_actors.core.types import VACANT, DirectoryId, LogIndex, MemberId, Role
 from raft_actors.peer.membership import membership_of
+from raft_actors.peer.standing import PeerState
+from tests.sim.checks import Violation
 from tests.sim.ending import Ending
+from tests.sim.timeline import SECOND_US
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
@@ -37,6 +42,8 @@ OLD: Final = 0.1
 TWICE: Final = 0.15
 ON_ITS_WAY_US: Final = (100, 100, 20_000, 300_000, 5_000_000)
 """A call takes up to one of these."""
+REPLACE_AFTER_S: Final = 2.0
+"""Silence of a voter after which the keeper takes it out of the log."""
 ZOMBIE: Final = 0.5
 """Of so many directories that are set aside each keeps its machine, and its process."""
 
@@ -48,6 +55,11 @@ class Administrator:
         self._world = world
         self._dice = world.dice
         self._options = world.options
+        self._seen: dict[MemberId, Seen] = {}
+        """At the keeper's last look."""
+        self._since: dict[MemberId, tuple[tuple[PeerState | None, DirectoryId | None] | None, int]] = {}
+        """What each said last, and since when it does."""
+        self._lost_before: frozenset[DirectoryId] = frozenset()
         if self._options.administered:
             self._later()
 
@@ -83,32 +95,64 @@ class Administrator:
     # -- what is wanted -----------------------------------------------------------------------------------------------
 
     def wish(self, leader: Member) -> Change | None:
-        """What a keeper wants next: one place of the group filled, or made vacant because its directory is gone."""
+        """What the keeper wants next, by the product's own decision, from what the members said at its look before and
+        what the leader says now. It takes a leader's word only if nothing newer was committed, as a read would tell."""
         assert leader.engine is not None, "who is down knows nothing"
-        membership = membership_of(leader.engine.state, leader.clock.now_ms())
-        if membership is None or not membership.committed:
+        seen, self._seen = self._seen, self._look()
+        view = membership_of(leader.engine.state, leader.clock.now_ms())
+        if view is None or leader.engine.state.configurations.in_force != self._world.checks.newest_configuration:
             return None
-        wishes: list[Change] = []
-        for line in membership.lines:
-            here = self._world.members[line.member_id]
-            if line.directory_id is None:
-                if here.empty is not None or (self._options.strangers and not here.failed and here.never_listed):
-                    wishes += _seat(here)
-                elif here.directory_id is not None or here.failed:
-                    self.set_aside(here)
-            elif here.directory_id is not None and (here.directory_id != line.directory_id or here.failed):
-                wishes.append(RemoveMember(directory_id=line.directory_id, keep_place=True))
-            elif not line.voter and line.lag is not None and line.lag <= self._options.promotion_lag_max:
-                wishes.append(Promote(directory_id=line.directory_id))
-        if not wishes and not self._world.resting:
-            listed = {line.member_id for line in membership.lines}
-            wishes += [_place(number) for number in self._world.members if number not in listed]  # more members
-        return self._dice.choice(wishes) if wishes else None
+        steps = next_steps(
+            view,
+            seen,
+            promotion_lag_max=self._options.promotion_lag_max,
+            replace_after_s=REPLACE_AFTER_S,
+            lost_before=self._lost_before,
+        )
+        self._lost_before = frozenset(lost(view, REPLACE_AFTER_S))
+        for step in steps:
+            if isinstance(step, End):
+                self._end(step.member_id, seen[step.member_id])
+        changes: list[Change] = [step for step in steps if not isinstance(step, End | Fill)]
+        if not steps and not self._world.resting:
+            listed = {line.member_id for line in view.lines}
+            changes = [_place(number) for number in self._world.members if number not in listed]  # more members
+        return self._dice.choice(changes) if changes else None
 
-    def set_aside(self, member: Member) -> None:
-        """A place is vacant, and a directory that was listed once lies there: an empty one takes the place (ADR 13)."""
-        if not self._world.may_lose_a_disk(member) and not member.failed:
+    def _look(self) -> dict[MemberId, Seen]:
+        """What each member's actor says of itself."""
+        now_us = self._world.timeline.now_us
+        seen = {}
+        for number, member in self._world.members.items():
+            state = self._state_of(member)
+            directory_id = None if state is None else member.directory_id
+            before, since_us = self._since.get(number, (None, now_us))
+            if before != (state, directory_id):
+                since_us = now_us
+            self._since[number] = ((state, directory_id), since_us)
+            for_s = (now_us - since_us) / SECOND_US
+            seen[number] = Seen(state=state, directory_id=directory_id, for_s=for_s, answered=True, in_the_way=False)
+        return seen
+
+    def _state_of(self, member: Member) -> PeerState | None:
+        if member.failed:
+            return PeerState.FAILED
+        if member.empty is not None or (self._options.strangers and member.peer is not None and member.never_listed):
+            return PeerState.UNINITIALISED
+        if member.peer is None or member.peer.paused:
+            return None
+        return PeerState.RUNNING if member.is_listed else PeerState.RECOVERING
+
+    def _end(self, number: MemberId, seen: Seen) -> None:
+        """What lies in this place is set aside, if it is still what was seen; an empty one comes (ADR 13). A deposed
+        leader may have seated it where that is not committed: as a non-voter, which will never answer."""
+        member = self._world.members[number]
+        if seen.state in (None, PeerState.UNINITIALISED) or member.directory_id != seen.directory_id:
             return
+        if member.directory_id is None or any(
+            each.is_voter(member.directory_id) for each in self._world.checks.possible_configurations()
+        ):
+            raise Violation("what is set aside counts nowhere", f"member {member.name} votes, or could yet")
         self._world.watch.count("directory set aside")
         if member.peer is not None and self._dice.random() < ZOMBIE:
             self._world.nemesis.replace(member)
