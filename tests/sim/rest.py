@@ -65,6 +65,7 @@ class Rest:
         led, moved = self._world.checks.newest_led, self._world.watch.counts["transfer moved"]
         self._demand_snapshots()
         self._demand("get", [*self._world.keys.in_use, *self._world.keys.given_up])
+        self._until(self._lacking_end)
         self._be_quiet()
         if len(set(self._world.options.rates)) == 1 and self._world.watch.counts["transfer moved"] == moved:
             self._world.checks.undisturbed(led)
@@ -113,6 +114,13 @@ class Rest:
                     f"applied {host.applied_index} of {committed}"
                 )
         return None if len(ends) == 1 else f"logs differ: {sorted(ends)}"
+
+    def _lacking_end(self) -> str | None:
+        """Every transfer of leadership ends, one way or the other (dissertation §3.10)."""
+        for member in self._world.everybody():
+            if member.peer is not None and member.peer.transfers_open:
+                return f"member {member.name} still hands leadership over"
+        return None
 
     def _be_quiet(self) -> None:
         """For some election timeouts, where somebody lives on who does not belong to the group any more."""
