@@ -37,7 +37,9 @@ class Invitations:
     def __init__(self, state: State, ports: InvitationPorts) -> None:
         self._state = state
         self._ports = ports
-        self._under_way: set[MemberId] = set()
+        self._under_way: dict[MemberId, DirectoryId] = {}
+        """By place, the directory that is being invited. A call for one that was replaced may never end, where its
+        process is stopped; it keeps nobody else from being invited."""
         self._invited_ms: dict[MemberId, int] = {}
 
     def look(self, now_ms: int) -> None:
@@ -50,11 +52,11 @@ class Invitations:
             member_id = progress.member_id
             due = now_ms - self._invited_ms.get(member_id, now_ms - INTERVAL_MS) >= INTERVAL_MS
             silent = now_ms - progress.last_answer_ms >= SILENT_MS
-            if silent and due and member_id not in self._under_way:
+            if silent and due and self._under_way.get(member_id) != progress.directory_id:
                 self._invited_ms[member_id] = now_ms
-                self._under_way.add(member_id)
+                self._under_way[member_id] = progress.directory_id
                 self._ports.invite(member_id, progress.directory_id)
 
     def ended(self, member_id: MemberId) -> None:
         """The call is over, whatever came of it: a member that took it answers from now on."""
-        self._under_way.discard(member_id)
+        self._under_way.pop(member_id, None)

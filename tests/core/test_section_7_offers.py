@@ -7,13 +7,14 @@ import pytest
 from raft_actors.core.effects import (
     Effect,
 )
-from raft_actors.core.messages import AppendEntries, InstallSnapshot, InstallSnapshotReply
+from raft_actors.core.messages import AppendEntries, AppendEntriesReply, InstallSnapshot, InstallSnapshotReply
 from raft_actors.core.types import GENESIS_ID, EntryId
 from tests.core.builders import (
     Peer,
     append_reply,
     compacted_leader,
     directory,
+    elected,
     leader_of_all,
     log_of,
     offer,
@@ -142,3 +143,20 @@ class TestTheLeader:
         request = peer.newest(2)
         refusal = append_reply(request.envelope.message, success=False, conflict=EntryId(1, 3))
         return peer.answer(refusal, 2, to=request, start=2)
+
+
+class TestALeaderWithNothingButASnapshot:
+    """Its log is empty behind the snapshot, and nothing is ever written (reliability C12)."""
+
+    def test_a_fresh_member_is_offered_the_snapshot_without_a_new_entry(self):
+        end = EntryId(1, 8)
+        peer = elected(restored(term=1, base=end, taken=snapshot(1, 8)))
+        assert peer.state.log.last == peer.state.log.base == end
+        assert peer.state.commit_index == 8, "so there is nothing to write a no-op for"
+        request = peer.newest(2)
+        assert request.envelope.message.prev_entry == end
+        fresh = restored(member=2)
+        answer = reply(fresh.ask(request.envelope.message, 0), AppendEntriesReply)
+        assert not answer.success
+        peer.answer(answer, 2, to=request)
+        assert requests(peer.beat(), InstallSnapshot)[2].snapshot == snapshot(1, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.peer.invitations import INTERVAL_MS, SILENT_MS, Invitations
 from tests.core.builders import Peer, configuration, directory, elected, restored
-from tests.core.several import add, change
+from tests.core.several import add, change, remove
 
 
 class Ports:
@@ -71,3 +71,19 @@ def test_a_new_member_is_invited_once_it_is_in_the_log() -> None:
 def test_a_follower_invites_nobody() -> None:
     bench = Bench(restored(members=configuration(range(3))))
     assert bench.after(10_000) == []
+
+
+def test_a_call_for_a_directory_that_was_replaced_keeps_its_successor_waiting_for_nothing() -> None:
+    """Its process is stopped, say, and Ray holds the call for it: that never ends."""
+    bench = leading()
+    bench.peer.propose()
+    bench.peer.sync()
+    for member in (1, 2):
+        bench.peer.accepted(member)
+    assert (2, directory(2)) in bench.after(SILENT_MS)
+    bench.peer.accepted(1)
+    change(bench.peer, remove(2))
+    bench.peer.sync()
+    bench.peer.accepted(1)
+    change(bench.peer, add(2, wiped=1))
+    assert (2, directory(2, wiped=1)) in bench.after(INTERVAL_MS)

@@ -22,7 +22,7 @@ from raft_actors.core.entries import Genesis
 from raft_actors.core.messages import Envelope
 from raft_actors.core.state import State
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, RpcId
-from raft_actors.envelopes import encode_envelope
+from raft_actors.envelopes import Join, encode_envelope, encode_join
 from raft_actors.peer.chains import CHAIN_REPORT, ChainReport
 from raft_actors.peer.clock import Clock
 from raft_actors.peer.engine import Engine
@@ -48,6 +48,8 @@ class Member:
         self.directory_id: DirectoryId | None = None
         self.engine: Engine | None = None
         self.storage: Storage | None = None
+        self.empty: Storage | None = None
+        """Of a process that waits to be invited: it has a directory and no log."""
         self.application: Application | None = None
         self.waiting = Waiting()
         self.disk_held = self.application_held = self.proposal_answers_held = self.restore_held = False
@@ -111,11 +113,16 @@ class Member:
         )
         self._checks.started(self)
 
+    def wait(self, storage: Storage) -> None:
+        """A process starts on an empty directory, and belongs to no group yet."""
+        assert storage.recovered.genesis is None, f"the directory of member {self.member_id} is not empty"
+        self.directory_id, self.empty = storage.recovered.incarnation.directory_id, storage
+
     def end(self) -> list[Flight]:
         """The process is gone, with all it held. Returns the requests that it will not answer."""
         self._checks.stopped(self, self._writing)
         self._writing = ()
-        self.engine = self.storage = self._snapshots = None
+        self.engine = self.storage = self.empty = self._snapshots = None
         requests = list(self.waiting.requests.values())
         self.waiting = Waiting()
         self.held_proposal_answers = []
@@ -343,7 +350,11 @@ class Member:
     def timers_changed(self) -> None:
         """The rig looks at the timers itself."""
 
-    def invite(self, to: MemberId, directory_id: DirectoryId) -> None: ...
+    def invite(self, to: MemberId, directory_id: DirectoryId) -> None:
+        data = encode_join(Join(directory_id=directory_id, genesis=self.running().genesis))
+        self._network.send(
+            Flight(src=self.member_id, dst=to, method="join", part=Part.REQUEST, data=data, caller_start=self.start)
+        )
 
     def others_changed(self, others: tuple[MemberId, ...]) -> None: ...
 

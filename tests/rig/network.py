@@ -28,8 +28,8 @@ from raft_actors.core.messages import (
     TimeoutNow,
     TimeoutNowReply,
 )
-from raft_actors.core.types import EntryId, MemberId, RpcId
-from raft_actors.envelopes import decode_envelope
+from raft_actors.core.types import DIRECTORY_ID_BYTES, DirectoryId, EntryId, MemberId, RpcId
+from raft_actors.envelopes import decode_envelope, decode_join
 
 RUN_SHOWN_MAX: Final = 8
 """Entries of one term that a line names one by one."""
@@ -64,6 +64,10 @@ class Flight:
             what += " failed"
         elif self.method == "read_snapshot":
             what = _slice(self.part, self.data)
+        elif self.method == "join":
+            what = (
+                f"Join, for {named(decode_join(self.data).directory_id)}" if self.part is Part.REQUEST else "join ended"
+            )
         elif self.part is not Part.NOTICE:
             what = describe(decode_envelope(self.data).message)
         return f"{self.src} -> {self.dst} {what}"
@@ -160,6 +164,13 @@ def _listed(entries: Iterable[Entry]) -> str:
         many = len(run) > RUN_SHOWN_MAX
         runs.append(f"{place(run[0])}..{run[-1].index}" if many else ",".join(map(place, run)))
     return ",".join(runs) or "-"
+
+
+def named(directory_id: DirectoryId) -> str:
+    """`3'` for the second directory of member 3, as far as it comes from a disk in memory."""
+    number, wipes, *rest = directory_id
+    readable = rest == [ord("d")] * (DIRECTORY_ID_BYTES - 2)
+    return f"{number}{wipes * chr(39)}" if readable else directory_id.hex()[:8]
 
 
 def place(entry_id: EntryId) -> str:

@@ -85,12 +85,13 @@ class Group(World):
 
     # -- administration -----------------------------------------------------------------------------------------------
 
-    def change(self, number: int, wanted: Change) -> ChangeStarted | ChangeRefused:
-        """Ask this member for a change of what is in force there."""
+    def change(self, number: int, wanted: Change, made_for: int | None = None) -> ChangeStarted | ChangeRefused:
+        """Ask this member for a change of what is in force there, or was at an index of its log."""
         member = self._member(number)
-        made_for = member.running().state.configurations.in_force_index
+        if made_for is None:
+            made_for = member.running().state.configurations.in_force_index
         event = ChangeRequested(
-            now_ms=self.clock.time_ms, change_id=len(member.change_answers), made_for=made_for, change=wanted
+            now_ms=self.clock.time_ms, change_id=len(member.change_answers), made_for=LogIndex(made_for), change=wanted
         )
         self._event(member, lambda engine: engine.handle(event))
         return member.change_answers[event.change_id]
@@ -123,7 +124,7 @@ class Group(World):
     ) -> None:
         """Messages under way that match are lost, those on cut links too."""
         for flight in list(self.network.select(src=src, dst=dst, method=method, part=part, over_cuts=True)):
-            self.tell(f"lost: {flight}")
+            self.tell_of(flight, "lost: ")
             self.network.take(flight)
 
     def duplicate(
@@ -207,6 +208,15 @@ class Group(World):
         assert member.engine is None, f"member {number} runs"
         member.disk_held = member.application_held = False
         self._begin(member, self.disks.open(MemberId(number)))
+
+    def empty(self, number: int) -> None:
+        """A process starts on an empty directory of this place: new, or wiped before. It waits to be invited."""
+        member = self._member(number)
+        assert member.engine is None, f"member {number} runs"
+        assert member.empty is None, f"member {number} waits already"
+        member.disk_held = member.application_held = False
+        member.wait(self.disks.open(MemberId(number)))
+        self.tell(f"{number} is empty")
 
     def put_on_disk(self, number: int, *entries: Entry, term: int | None = None) -> None:
         """Write entries, and a term, behind the log of a member that is down: a past that need not be played."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raft_actors.core.effects import ChangeRefusal, ChangeRefused, ChangeStarted, TransferEnd, TransferEnded
-from raft_actors.core.events import RemoveMember
+from raft_actors.core.entries import Member as Line
+from raft_actors.core.events import AddMember, RemoveMember
+from raft_actors.core.types import MemberId
 from tests.rig.rig import Group
 
 
@@ -55,3 +57,50 @@ def test_a_leader_removes_itself_and_the_others_go_on() -> None:
     group.beat(2)
     group.deliver_all()
     assert group.applied(3) == group.applied(2) == [b"x"]
+
+
+def added() -> Group:
+    """1 leads three members and has seated the directory 4, which is empty and not invited yet."""
+    group = Group(3, spare=1)
+    group.empty(4)
+    group.elect(1)
+    group.propose(1, b"x")
+    group.deliver_all()
+    four = group.members[MemberId(4)].directory_id
+    assert four is not None
+    line = Line(member_id=MemberId(4), directory_id=four, voter=False)
+    assert isinstance(group.change(1, AddMember(member=line)), ChangeStarted)
+    return group
+
+
+def test_a_directory_that_is_listed_is_invited_and_fed() -> None:
+    group = added()
+    group.pass_time(500)
+    group.deliver_all()
+    assert group.log(4) == group.log(1)
+    assert group.applied(4) == [b"x"]
+
+
+def test_an_invitation_is_for_one_directory() -> None:
+    group = added()
+    group.pass_time(10)
+    group.cut(1, 4)
+    group.pass_time(1000)
+    group.drop(dst=4, part="reply")
+    group.wipe(4)
+    group.empty(4)
+    group.heal()
+    group.deliver_all()
+    assert group.members[MemberId(4)].engine is None, "it is another one that was invited"
+
+
+def test_whoever_belongs_to_a_group_ignores_an_invitation() -> None:
+    group = added()
+    group.pass_time(500)
+    group.duplicate(method="join")
+    before = group.members[MemberId(4)].start
+    group.isolate(4)
+    group.pass_time(3000)
+    group.heal()
+    group.deliver_all()
+    assert group.members[MemberId(4)].start == before

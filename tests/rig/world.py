@@ -18,7 +18,7 @@ from raft_actors.core.entries import Member as Line
 from raft_actors.core.events import HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.state import State
 from raft_actors.core.types import MemberId, Role
-from raft_actors.envelopes import Hello, decode_envelope, decode_hello, encode_hello
+from raft_actors.envelopes import Hello, decode_envelope, decode_hello, decode_join, encode_hello
 from raft_actors.errors import StorageFailed
 from raft_actors.peer.chains import CHAIN_REPORT
 from raft_actors.peer.engine import Engine
@@ -36,13 +36,17 @@ TURNS_MAX = 20_000
 
 
 class World:
-    """Members 1 to `size`, all but the `non_voters` voting, started on empty disks with the same genesis."""
+    """Members 1 to `size`, all but the `non_voters` voting, started on empty disks with the same genesis.
+
+    Behind them come `spare` places, where nobody is until `empty` puts a directory there.
+    """
 
     def __init__(
         self,
         size: int = 3,
         *,
         non_voters: Iterable[int] = (),
+        spare: int = 0,
         seed: int = 1,
         disks: Disks | None = None,
         config: RaftConfig | None = None,
@@ -59,7 +63,8 @@ class World:
         self._read_count = self._save_count = 0
         self._transfer_count = 0
         listed = {MemberId(number): number not in set(non_voters) for number in range(1, size + 1)}
-        self.members = {number: Member(number, self.network, self.tell, self.checks) for number in listed}
+        places = map(MemberId, range(1, size + spare + 1))
+        self.members = {number: Member(number, self.network, self.tell, self.checks) for number in places}
         storages = {number: self.disks.open(number) for number in listed}
         lines = tuple(
             Line(member_id=number, directory_id=storages[number].recovered.incarnation.directory_id, voter=voter)
@@ -142,8 +147,8 @@ class World:
         self.start_application(member.member_id)
         hello = Hello(cluster_id=self.genesis.cluster_id, sender=member.member_id, incarnation=engine.state.incarnation)
         if engine.state.incarnation.start_count > 1:
-            for other in self.members:
-                if other != member.member_id:
+            for other, there in self.members.items():
+                if other != member.member_id and there.directory_id is not None:
                     self.network.send(
                         Flight(
                             src=member.member_id,
@@ -197,19 +202,28 @@ class World:
             if member.engine is not None:
                 self._event(member, Engine.tick)
 
+    def tell_of(self, flight: Flight, what: str = "") -> None:
+        """A message arrives, or is lost; an invitation is news only where somebody waits for one."""
+        if flight.method != "join" or (flight.part is Part.REQUEST and self._member(flight.dst).empty is not None):
+            self.tell(f"{what}{flight}")
+
     def _arrive(self, flight: Flight) -> None:
         self.network.take(flight)
-        self.tell(str(flight))
+        self.tell_of(flight)
         member = self._member(flight.dst)
         if flight.part is Part.REPLY:
             if member.engine is None or flight.caller_start != member.start:
                 return
             if flight.method == "read_snapshot":
                 self._event(member, member.snapshots.fetched(flight.rpc_id, flight.data))
+            elif flight.method == "join":
+                member.engine.invitations.ended(flight.src)
             else:
                 reply = None if flight.data is None else decode_envelope(flight.data)
                 self.checks.call_ended(member, flight.rpc_id)
                 self._event(member, lambda engine: engine.call_ended(flight.rpc_id, flight.src, reply))
+        elif flight.method == "join":
+            self._invited(member, flight)
         elif member.engine is None:
             if flight.part is Part.REQUEST:
                 self.network.send(reply_to(flight, None))
@@ -219,6 +233,16 @@ class World:
                 self.network.send(reply_to(flight, member.snapshots.read(flight.data)))
                 return
             self._event(member, self._arrival(member, flight, flight.data))
+
+    def _invited(self, member: Member, flight: Flight) -> None:
+        """Taken by the very directory that it is for, while that is empty, as `Peer.join` does; no news otherwise."""
+        assert flight.data is not None
+        join, storage = decode_join(flight.data), member.empty
+        runs = member.engine is not None or storage is not None
+        self.network.send(reply_to(flight, b"" if runs else None))
+        if storage is not None and join.directory_id == member.directory_id and join.genesis.group == GROUP:
+            member.empty = None
+            self._begin(member, storage)
 
     def _arrival(self, member: Member, flight: Flight, data: bytes) -> Callable[[Engine], None]:
         now_ms = self.clock.time_ms

@@ -56,6 +56,8 @@ class Scene:
     read_count: int = 0
     copies: dict[MemberId, tuple[FaultyFiles, LogImage]] = field(default_factory=dict)
     """Disks that were copied, and what was known to be durable there."""
+    transfers: list[tuple[Member, int]] = field(default_factory=list)
+    """That have not ended."""
     _group: Group | None = None
 
     @property
@@ -65,7 +67,7 @@ class Scene:
         return self._group
 
     def begin(self, words: list[str]) -> None:
-        """`group SIZE`, then any of non_voters=4,5 disks=faulty compare=INDEXES, and limits of config or sessions."""
+        """`group SIZE`, then any of non_voters=4,5 spare=1 disks=faulty compare=INDEXES, limits of config, sessions."""
         options = dict(word.split("=") for word in words[1:])
         non_voters = [int(number) for number in options.pop("non_voters", "").split(",") if number]
         disks: Disks = {"memory": MemoryDisks, "faulty": FaultyDisks}[options.pop("disks", "memory")]()
@@ -76,6 +78,7 @@ class Scene:
         self._group = Group(
             int(words[0]),
             non_voters=non_voters,
+            spare=numbers.pop("spare", 0),
             disks=disks,
             config=RaftConfig(**numbers),
             sessions=SessionLimits(**of_sessions),
@@ -116,8 +119,16 @@ class Scene:
         asked.read = self.group.read(number)
         self.asked.append(asked)
 
+    def transfer(self, number: int, to: int | None) -> None:
+        """Somebody asks a member to hand leadership over."""
+        self.transfers.append((self.group.members[MemberId(number)], self.group.transfer(number, to)))
+
     def tell_ended(self) -> None:
         """One line for everyone who waits no more."""
+        for member, transfer in list(self.transfers):
+            if transfer in member.transfer_answers:
+                self.transfers.remove((member, transfer))
+                self.group.tell(f"transfer at {member.member_id}: {member.transfer_answers[transfer].why.value}")
         waiting, self.asked = self.asked, []
         for asked in waiting:
             news = self._ended(asked)

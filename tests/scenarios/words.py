@@ -1,11 +1,11 @@
 """The words of a story: each makes one thing happen, most are one call of `tests.rig.rig.Group`.
 
-Here:   `COMMANDS`, and the small functions behind it, except for those about disks (disk_words.py).
+Here:   `COMMANDS`, and the small functions behind it, except for those in disk_words.py and change_words.py.
 Never:  verdicts. What must be true after every event is checked by the group itself.
 
 Members are numbers from 1. MESSAGES stands for a choice of messages under way: `1 2` from 1 to 2, `* 2` to 2, `append`,
-`vote`, `hello`, `chains`, `install`, `slice` by method, `request`, `reply` by part; nothing: all of them. ATTEMPT
-stands for `c1`, command 1 of client c, or `c1#2`, its second attempt.
+`vote`, `hello`, `chains`, `install`, `slice`, `join` by method, `request`, `reply` by part; nothing: all of them.
+ATTEMPT stands for `c1`, command 1 of client c, or `c1#2`, its second attempt.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.application.builders import Journal, client
 from tests.rig.member import LATE_MS
 from tests.rig.network import RUN_SHOWN_MAX, Flight
 from tests.rig.rig import Group
+from tests.scenarios.change_words import CHANGE_COMMANDS
 from tests.scenarios.disk_words import DISK_COMMANDS
 from tests.scenarios.scene import Scene, Word, each, options_of
 
@@ -45,6 +46,7 @@ METHODS: Final = {
     "chains": "report_chains",
     "install": "install_snapshot",
     "slice": "read_snapshot",
+    "join": "join",
 }
 
 
@@ -114,6 +116,8 @@ def _foreign(scene: Scene, words: list[str]) -> None:
 
 def _of_another_cluster(flight: Flight) -> Flight:
     assert flight.data is not None, "a call that failed says nothing of a cluster"
+    if flight.method == "join":
+        return flight  # it says of which cluster one shall be
     if flight.method == "hello":
         hello: Hello = decode_hello(flight.data)
         return replace(flight, data=encode_hello(replace(hello, cluster_id=bytes(16))))
@@ -268,8 +272,15 @@ class _Wrong(Journal):
 def _miscompute(scene: Scene, words: list[str]) -> None:
     """`miscompute 1`: from now on the state machine of 1 computes something else than the others."""
     for word in words:
-        scene.application(word).host._machine = _Wrong()
+        host, machine = scene.application(word).host, _Wrong()
+        machine.commands = list(scene.application(word).journal.commands)
+        host._machine = machine
         scene.group.checks.known_to_differ.add(MemberId(int(word)))
+
+
+def _misled(scene: Scene, words: list[str]) -> None:
+    """`misled 2`: what the state machine of 2 computes from now on is wrong, and the checks know: its snapshot is."""
+    scene.group.checks.known_to_differ.update(MemberId(int(word)) for word in words)
 
 
 # -- snapshots --------------------------------------------------------------------------------------------------------
@@ -355,6 +366,7 @@ COMMANDS: Final[dict[str, Word]] = {
     "read": _read,
     "give-up": _give_up,
     **DISK_COMMANDS,
+    **CHANGE_COMMANDS,
     # processes
     "crash": each(Group.crash),
     "wipe": each(Group.wipe),
@@ -367,6 +379,7 @@ COMMANDS: Final[dict[str, Word]] = {
     "hold-answers": each(Group.hold_proposal_answers),
     "release-answers": each(Group.release_proposal_answers),
     "miscompute": _miscompute,
+    "misled": _misled,
     # snapshots
     "save": _save,
     "hold-restore": each(Group.hold_restore),

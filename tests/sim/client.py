@@ -19,6 +19,7 @@ from kv.results import decode_deleted, decode_found
 from raft_actors.application.frames import ClientId
 from raft_actors.client.engine import Engine
 from raft_actors.client.operation import Call, Ended, Kind
+from raft_actors.core.types import MemberId
 from raft_actors.errors import OperationError
 from raft_actors.faults.rules import Message, Part
 from tests.sim.batches import Copies
@@ -26,11 +27,14 @@ from tests.sim.checks.clients import written
 from tests.sim.timeline import Process, SkewedClock
 
 if TYPE_CHECKING:
+    from tests.sim.member import Member
     from tests.sim.world import World
 
 LIMITS: Final = Limits()
 REQUEST, REPLY = Part.REQUEST, Part.REPLY
 OPERATIONS: Final = ("append",) * 9 + ("get",) * 5 + ("put",) * 4 + ("delete",) + ("stale",)
+LOOK_AROUND_US: Final = (50_000, 2_000_000)
+"""Between two looks of a client at who belongs to the group."""
 CONDITIONAL: Final = 0.3
 """Of the puts: only if the key has the version that this client saw last."""
 
@@ -53,7 +57,10 @@ class ClientProcess(Process):
         self.world = world
         self.clock = SkewedClock(world.timeline, start_ms=5_000, rate=1000)
         self.engine = Engine(world.options.client, world.dice, lambda: ClientId(world.dice.randbytes(16)))
-        self.engine.know(tuple(world.members))
+        self._known = tuple(line.member_id for line in world.genesis.configuration.members)
+        self.engine.know(self._known)
+        self.handles: dict[MemberId, Member] = {}
+        """Of machines that have a successor, by the place that was theirs."""
         self.under_way: dict[int, Wanted] = {}
         self._versions: dict[str, int] = {}
         """By key, as seen last."""
@@ -65,6 +72,25 @@ class ClientProcess(Process):
         self._wake_us: int | None = None
         self._timeline = world.timeline
         self._later()
+        if world.options.administered:
+            self._look_around_later()
+
+    # -- members ------------------------------------------------------------------------------------------------------
+
+    def _look_around_later(self) -> None:
+        self._timeline.after(self.world.dice.randint(*LOOK_AROUND_US), self, self._look_around)
+
+    def _look_around(self) -> None:
+        """Somebody says who belongs to the group, as far as he knows."""
+        said = [member.engine.state for member in self.world.members.values() if member.engine is not None]
+        if said:
+            configuration = self.world.dice.choice(said).configurations.in_force
+            known = tuple(line.member_id for line in configuration.served())
+            if known != self._known:
+                self._known = known
+                self.world.watch.count("clients learned other members")
+            self.engine.know(known)
+        self._look_around_later()
 
     # -- users --------------------------------------------------------------------------------------------------------
 
@@ -132,12 +158,12 @@ class ClientProcess(Process):
             self._pump()
 
     def _call(self, call: Call, now_ms: int) -> None:
-        world, server = self.world, self.world.members[call.member_id]
+        world, server = self.world, self.world.callee(self, call.member_id)
         if server.server is None and world.dice.random() < 0.3:
             self.engine.not_sent(call.number, now_ms)  # Ray knows already that it is gone
             return
         self._open_calls[call.number] = call
-        place, method, number, copies = f"s{call.member_id}", call.kind.method, call.number, Copies()
+        place, method, number, copies = f"s{server.member_id}", call.kind.method, call.number, Copies()
 
         def reply(data: bytes) -> None:
             world.network.send(Message(place, self.name, method, REPLY), self, answered, data, self._fail(number))

@@ -24,6 +24,7 @@ from tests.sim.timeline import Process
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
+    from tests.sim.peer import PeerProcess
     from tests.sim.world import World
 
 STRANDED_TIMEOUTS: Final = (1.0, 5.0)
@@ -35,6 +36,8 @@ OUTRUN_US: Final = 8_000_000
 PATIENCE: Final = 0.8
 """Of so many faults that would strike while nobody leads, or a stranded one does, each waits for the next leader:
 else few worlds get far, and hardly ever have two leaders."""
+ZOMBIES_MAX: Final = 5
+"""Of one place."""
 NEVER: Final = 1 << 60
 BEFORE_KILL_US: Final = 500_000
 """Until a directory that was damaged is opened again."""
@@ -62,10 +65,10 @@ class Nemesis:
     def look(self) -> None:
         """So many events have happened; what is due comes next, not within what happens now."""
         while self._by_event and self._by_event[0][0] <= self._world.event_count:
-            self._at_time(0, heapq.heappop(self._by_event)[2])
+            self.at_time(0, heapq.heappop(self._by_event)[2])
         if self._ambush is not None and any(map(_is_writing, self._leaders())):
             ambush, self._ambush = self._ambush, None
-            self._at_time(0, ambush)
+            self.at_time(0, ambush)
         self._set_due()
 
     def _set_due(self) -> None:
@@ -78,14 +81,14 @@ class Nemesis:
         """Another member leads now."""
         succeeded, self._until_another_leads = self._until_another_leads, []
         for ending in succeeded:
-            self._at_event(self._dice.randint(0, SUCCEEDED_EVENTS), ending)
+            self.at_event(self._dice.randint(0, SUCCEEDED_EVENTS), ending)
 
     def _later(self) -> None:
         if self._world.resting:
             return
         ending = Ending(self._strike, ())
-        self._at_time(int(self._dice.expovariate(1 / self._options.fault_every_us)), ending)
-        self._at_event(int(self._dice.expovariate(1 / self._options.fault_every_events)), ending)
+        self.at_time(int(self._dice.expovariate(1 / self._options.fault_every_us)), ending)
+        self.at_event(int(self._dice.expovariate(1 / self._options.fault_every_events)), ending)
 
     def _strike(self) -> None:
         if self._waits_for_a_leader() and self._dice.random() < PATIENCE:
@@ -108,26 +111,28 @@ class Nemesis:
 
     def _after_a_while(self, act: Callable[..., object], *arguments: object) -> None:
         ending = Ending(act, arguments)
-        self._at_time(self._dice.randint(0, self._dice.choice(FAULT_US)), ending)
-        self._at_event(self._dice.randint(0, self._dice.choice(FAULT_EVENTS)), ending)
+        self.at_time(self._dice.randint(0, self._dice.choice(FAULT_US)), ending)
+        self.at_event(self._dice.randint(0, self._dice.choice(FAULT_EVENTS)), ending)
 
-    def _at_time(self, delay_us: int, ending: Ending) -> None:
+    def at_time(self, delay_us: int, ending: Ending) -> None:
+        """It happens so much later."""
         self._timeline.after(delay_us, None, ending.happen)
 
-    def _at_event(self, delay_events: int, ending: Ending) -> None:
+    def at_event(self, delay_events: int, ending: Ending) -> None:
+        """It happens so many events later."""
         self._endings += 1
         heapq.heappush(self._by_event, (self._world.event_count + delay_events + 1, self._endings, ending))
         self._set_due()
 
     def _member(self) -> Member:
-        return self._dice.choice(list(self._world.members.values()))
+        return self._dice.choice(self._world.targets() or list(self._world.members.values()))
 
     # -- network ------------------------------------------------------------------------------------------------------
 
     def partition(self) -> None:
         """Members and clients on two sides, sometimes three."""
         sides: list[list[Node]] = [[] for _ in range(self._dice.choice((2, 2, 2, 3)))]
-        members = [int(member_id) for member_id in self._world.members]
+        members = [int(member.member_id) for member in self._world.targets()]
         for node in (*members, *(client.name for client in self._world.clients)):
             self._dice.choice(sides).append(node)
         counts = [sum(1 for node in side if node in members) for side in sides]
@@ -161,9 +166,9 @@ class Nemesis:
         """The leader and some clients on one side, perhaps with a member that follows it, a majority on the other: what
         it appends is never committed, another one is elected without it, and what it knows grows old."""
         leader = self._leader()
-        if leader is None or len(self._world.members) == 1:
+        others = [int(member.member_id) for member in self._world.targets() if member is not leader]
+        if leader is None or not others:
             return
-        others = [int(member_id) for member_id in self._world.members if member_id != leader.member_id]
         self._dice.shuffle(others)
         with_it = others[: self._dice.randint(0, max(0, (len(others) - 1) // 2))]
         clients = [client.name for client in self._world.clients]
@@ -178,7 +183,7 @@ class Nemesis:
     def _until_succeeded(self, act: Callable[..., object], *arguments: object) -> None:
         ending = Ending(act, arguments)
         timeouts = self._dice.uniform(*STRANDED_TIMEOUTS)
-        self._at_time(int(timeouts * self._options.config.election_timeout_ms_max * 1000), ending)
+        self.at_time(int(timeouts * self._options.config.election_timeout_ms_max * 1000), ending)
         self._until_another_leads.append(ending)
 
     def leave_behind(self) -> None:
@@ -206,7 +211,7 @@ class Nemesis:
             return
         self._note("outrun", str(member.member_id))
         ending = Ending(self._end, (self._world.plan.isolate(int(member.member_id)),))
-        self._at_time(OUTRUN_US, ending)
+        self.at_time(OUTRUN_US, ending)
         self.ambushes.until_outrun(member, ending)
         if self._dice.random() < 0.5:
             step = self._dice.choice((Step.SERVED, Step.FETCHED, Step.FETCHED))
@@ -289,7 +294,7 @@ class Nemesis:
 
     def power_cut_all(self) -> None:
         """All machines at once."""
-        for member in self._world.members.values():
+        for member in self._world.everybody():
             self._cut_power(member)
 
     def _cut_power(self, member: Member) -> None:
@@ -342,9 +347,44 @@ class Nemesis:
         """A disk is replaced by an empty one, and nobody is told. Of so many that the others still are a majority."""
         member = self._member()
         if self._world.may_lose_a_disk(member):
-            self._world.lost_disk(member)
+            self._world.watch.count("disk lost")
             member.wipe()
             self._after_a_while(member.start_peer)
+
+    def replace_machine(self) -> None:
+        """Another machine with an empty disk comes in the place of one, which perhaps is stopped, or dead, or neither.
+        Later on it wakes up, ends, and begins again: its promises stand, its name leads to another one."""
+        old = self._dice.choice(list(self._world.members.values()))
+        many = sum(zombie.number == old.number for zombie in self._world.zombies) >= ZOMBIES_MAX
+        if old.idle or many or not self._world.may_lose_a_disk(old):
+            return
+        self.replace(old)
+
+    def supersede(self) -> None:
+        """A process is stopped, or cut off, and taken for dead; it wakes up beside its successor, which waits for it to
+        end."""
+        member = self._member()
+        if member.peer is not None:
+            self._world.watch.count("process superseded that lives on")
+            old = member.peer
+            self._pause(old)
+            member.supersede()
+            self._after_a_while(self._resume, old)
+            self._after_a_while(self._end_old, member, old)
+
+    def _end_old(self, member: Member, old: PeerProcess) -> None:
+        if member.old is old:
+            member.end_peer("ends at last")
+
+    def replace(self, old: Member) -> None:
+        """It has a successor now, and haunts the group for a while."""
+        self._world.watch.count("machine replaced")
+        if old.peer is not None:
+            self._world.watch.count("machine replaced that lives on")
+        self._world.replace_machine(old)
+        if self._dice.random() < 0.6:
+            self._pause(old.peer)
+        self._after_a_while(self._kill, old)  # it is started again after that
 
     def refuse_write(self) -> None:
         """One of the next calls of a disk fails."""
@@ -364,7 +404,7 @@ class Nemesis:
         member = self._member()
         if self._world.may_lose_a_disk(member) and (what := member.disk.damage()) is not None:
             self._note(f"the disk of {member.member_id} is damaged: {what}")
-            self._world.lost_disk(member)
+            member.damaged = True
             self._timeline.after(self._dice.randint(0, BEFORE_KILL_US), None, self._kill, member)
 
     def damage_snapshot(self) -> None:
@@ -375,14 +415,14 @@ class Nemesis:
         member.end_peer("is killed")
         if member.directory_id is not None and (what := member.disk.damage_snapshot()) is not None:
             self._note(f"the disk of {member.member_id} is damaged: {what}")
-            self._world.lost_disk(member)
+            member.damaged = True
             self._world.checks.snapshot_damaged(member.directory_id)
         self._after_a_while(member.start_peer)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _leaders(self) -> list[Member]:
-        members = self._world.members.values()
+        members = self._world.everybody()
         return [member for member in members if member.engine and member.engine.state.role is Role.LEADER]
 
     def _leader(self) -> Member | None:

@@ -19,6 +19,7 @@ Range: TypeAlias = tuple[int, int]
 
 SIZES: Final = (1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7)
 """Small odd groups are what is run; all others up to 7 must be right too."""
+PLACES_MAX: Final = 7
 SLOW_US: Final = 20_000
 """Where calls take so long, clients are patient and heartbeats rare, or most events would be theirs."""
 RATE_ONE: Final = 1000
@@ -43,6 +44,8 @@ FAULTS: Final = (
     "replace_client",
     "stall_disk",
     "wipe",
+    "replace_machine",
+    "supersede",
     "outrun",
     "strike_snapshot",
     "strike_source",
@@ -60,6 +63,20 @@ class Options:
 
     members: int
     non_voters: int
+    places: int
+    """Members at first, and empty directories that wait to be invited, behind them."""
+    administered: bool
+    """Somebody changes the membership and hands leadership over; members come and go."""
+    admin_every_us: int
+    """Between two things that he asks for, in the mean."""
+    admin_every_events: int
+    """The same, in events; what comes first counts."""
+    strangers: bool
+    """A directory that comes in the place of a lost one has the group's record at once, as one that was copied would:
+    it obeys, and counts nowhere. Otherwise it waits to be invited."""
+    promotion_lag_max: int
+    compare_every: int
+    """Entries between two at which members compare their state chains."""
     clients: int
     files: bool
     """The product's log files on a faulty file system; otherwise a storage in memory."""
@@ -113,8 +130,6 @@ class Options:
     """The same, in events; what comes first counts."""
     faults: tuple[str, ...]
     """Kinds of faults, by name; one that is there twice is twice as likely."""
-    wipes_max: int
-    """Members that may lose their disk for good: so many that the others still are a majority of the voters."""
 
     def lines(self) -> list[str]:
         """For a reader."""
@@ -125,7 +140,8 @@ def draw(dice: random.Random) -> Options:
     """One kind of world from these dice."""
     members = dice.choice(SIZES)
     non_voters = 1 if members >= 3 and dice.random() < 0.1 else 0
-    voters = members - non_voters
+    administered = dice.random() < 0.5
+    most = dice.choice((members, members + 1, 3, 5, 7)) if administered else members
     calm = dice.random() < 0.15
     files = dice.random() < 0.12
     network_us = dice.choice(((50, 300), (200, 2000), (100, 20_000)))
@@ -135,10 +151,16 @@ def draw(dice: random.Random) -> Options:
     sessions = _draw_sessions(dice)
     faults = () if calm else _draw_faults(dice, files=files)
     hoarding = dice.choice((0.0, 0.0, 0.3))
-    wipes = not {"wipe", "damage", "damage_snapshot"}.isdisjoint(faults)
     return Options(
         members=members,
         non_voters=non_voters,
+        places=min(PLACES_MAX, max(members, most)),
+        administered=administered,
+        admin_every_us=dice.choice((50_000, 300_000, 1_000_000)),
+        admin_every_events=dice.choice((5, 15, 40)),
+        strangers=not administered or dice.random() < 0.3,
+        promotion_lag_max=dice.choice((0, 1, 3, 512)),
+        compare_every=dice.choice((2, 4, 16, 64, 1024)),
         clients=dice.choice((1, 2, 2, 3, 4)),
         files=files,
         codec=dice.random() < 0.12,
@@ -174,7 +196,6 @@ def draw(dice: random.Random) -> Options:
         fault_every_us=dice.choice((100_000, 300_000, 1_000_000, 2_000_000)),
         fault_every_events=members * dice.choice((8, 20, 40)),
         faults=faults,
-        wipes_max=(voters - 1) // 2 if wipes else 0,
     )
 
 

@@ -2,14 +2,15 @@
 
 Here:   `PeerProcess` (the engine's `Ports`, the calls of other peers and of its application), `WatchedEngine`, which
         tells the world of every event.
-Never:  decisions of a peer (raft_actors), its timers (timers.py), writes (disk_daemon.py) and snapshots (filing.py,
-        transfers.py), when a process starts or ends (member.py), what must be true (checks).
+Never:  decisions of a peer (raft_actors), its timers (timers.py), writes (disk_daemon.py), snapshots (filing.py,
+        transfers.py), invitations (invitations.py), when a process starts or ends (member.py), what must be true
+        (checks).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raft_actors.application import exchange
@@ -34,6 +35,7 @@ from tests.sim.administration import Administration
 from tests.sim.checks import Violation
 from tests.sim.disk_daemon import DiskDaemon
 from tests.sim.filing import FilingDaemon
+from tests.sim.invitations import CallId, Invitation, Invitations
 from tests.sim.link import Link
 from tests.sim.options import Range
 from tests.sim.timeline import Act, Process
@@ -82,8 +84,12 @@ class PeerProcess(Administration, Process):
     """From its start to its end. Implements the engine's `Ports`."""
 
     def __init__(self, member: Member, storage: Storage) -> None:
-        super().__init__(str(member.member_id))
+        Process.__init__(self, member.name)
+        Administration.__init__(self)
         self.member = member
+        self.handles: dict[MemberId, Member] = {}
+        """Of machines that have a successor, by the place that was theirs."""
+        self.invitations = Invitations(self)
         self.storage = storage
         self.link: Link | None = None
         """To the application that is attached."""
@@ -111,8 +117,8 @@ class PeerProcess(Administration, Process):
         self._dice = member.world.dice
         world, found = member.world, storage.recovered
         state = State.restore(
-            settings=world.options.config.core(),
-            member_id=member.member_id,
+            settings=replace(world.options.config.core(), promotion_lag_max=world.options.promotion_lag_max),
+            member_id=member.number,
             incarnation=found.incarnation,
             genesis=world.genesis,
             hard_state=found.hard_state,
@@ -124,7 +130,7 @@ class PeerProcess(Administration, Process):
             self,
             state=state,
             genesis=world.genesis,
-            config=world.config_of(member.member_id),
+            config=world.config_of(member.number),
             clock=member.clock,
             dice=world.dice,
             ports=self,
@@ -193,21 +199,24 @@ class PeerProcess(Administration, Process):
         world = self.member.world
         if world.options.codec:
             content = encode_envelope(content)
-        callee = world.members[to]
+        callee = world.callee(self, to)
         world.network.send(
-            Message(self.member.member_id, to, method, REQUEST),
+            Message(self.member.member_id, callee.member_id, method, REQUEST),
             None,
             lambda content: callee.arrives(self, rpc_id, content),
             content,
             lambda delay_us: self.fail_call(rpc_id, delay_us),
         )
 
-    def fail_call(self, rpc_id: RpcId | Fetch, delay_us: int) -> None:
+    def fail_call(self, rpc_id: CallId, delay_us: int) -> None:
         """Our call to another peer brings no answer; we learn so after a while."""
         self._timeline.after(delay_us, self, self.call_ended, rpc_id, None)
 
-    def call_ended(self, rpc_id: RpcId | Fetch, content: Any) -> None:
+    def call_ended(self, rpc_id: CallId, content: Any) -> None:
         """Our call to another peer brought this; None: nothing."""
+        if isinstance(rpc_id, Invitation):
+            self.invitations.ended(rpc_id)
+            return
         if isinstance(rpc_id, Fetch):
             self.transfers.ended(rpc_id, content)
             return
@@ -220,8 +229,11 @@ class PeerProcess(Administration, Process):
         envelope = decode_envelope(content) if type(content) is bytes else content
         self.engine.call_ended(rpc_id, to, envelope)
 
-    def receive(self, caller: PeerProcess, rpc_id: RpcId | Fetch, content: Any) -> None:
+    def receive(self, caller: PeerProcess, rpc_id: CallId, content: Any) -> None:
         """Another peer's request arrives."""
+        if isinstance(rpc_id, Invitation):  # we belong to the group
+            caller.fail_call(rpc_id, self.member.world.network.latency_us())
+            return
         if isinstance(rpc_id, Fetch):
             self.transfers.asked(caller, rpc_id, content)
             return
@@ -254,15 +266,15 @@ class PeerProcess(Administration, Process):
         )
 
     def report_chains(self, to: MemberId, report: ChainReport) -> None:
-        callee = self.member.world.members[to]
-        self._tell(to, "report_chains", lambda peer: peer.engine.chains_reported(report), callee)
+        if report.agreed:
+            self.member.world.watch.count("state chain agreed")
+        self._tell(to, "report_chains", lambda peer: peer.engine.chains_reported(report))
 
     def say_hello(self) -> None:
         """Tell all others that this member has (re)started."""
         state = self.engine.state
-        for to, callee in self.member.world.members.items():
-            if to != self.member.member_id:
-                self._tell(to, "hello", lambda peer: peer.hear_hello(state), callee)
+        for line in state.configurations.others(state.member_id):
+            self._tell(line.member_id, "hello", lambda peer: peer.hear_hello(state))
 
     def hear_hello(self, state: State) -> None:
         """Another peer has (re)started."""
@@ -275,8 +287,9 @@ class PeerProcess(Administration, Process):
             )
         )
 
-    def _tell(self, to: MemberId, method: str, act: Any, callee: Member) -> None:
-        message = Message(self.member.member_id, to, method, REQUEST)
+    def _tell(self, to: MemberId, method: str, act: Any) -> None:
+        callee = self.member.world.callee(self, to)
+        message = Message(self.member.member_id, callee.member_id, method, REQUEST)
         self.member.world.network.send(message, None, callee.is_told, act, None)
 
     # -- application --------------------------------------------------------------------------------------------------
@@ -384,7 +397,8 @@ class PeerProcess(Administration, Process):
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 
-    def invite(self, to: MemberId, directory_id: DirectoryId) -> None: ...
+    def invite(self, to: MemberId, directory_id: DirectoryId) -> None:
+        self.invitations.invite(to, directory_id)
 
     def others_changed(self, others: tuple[MemberId, ...]) -> None: ...
 
@@ -395,6 +409,8 @@ class PeerProcess(Administration, Process):
             world.tell(self.name, f"{details['role']} term={details['term']} ({details['why']})")
             if details["role"] == "leader":
                 world.nemesis.leader_elected()
+        elif kind == "config":
+            world.administrator.configured(self, details)
         elif kind in ("snapshot", "snapshot_failed", "state_replaced"):
             world.watch.snapshot(kind, details)
             world.tell(self.name, f"{kind} {details}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from analysis.history import Outcome
+from raft_actors.core.entries import Configuration
 from raft_actors.core.types import Role
 from tests.sim.checks import Violation
 from tests.sim.member import Member
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 PROGRESS_US: Final = 300 * SECOND_US
 """A healed world that has not come to rest after so long never does: elections take seconds, clients give up sooner."""
+QUIET_TIMEOUTS: Final = 4
+ASK_US: Final = 50_000
+"""Between two changes that are asked for."""
 LOOK_US: Final = 10_000
 """How often a healed world is asked whether it has come to rest."""
 STILL_HAPPENINGS: Final = 200_000
@@ -36,6 +40,11 @@ class Rest:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._asked_us = 0
+        """When a change was asked for last."""
+        self._configured: Configuration | None = None
+        self._moved_before = 1 << 60
+        """How often leadership had been handed over when that was asked for."""
 
     def demand(self) -> None:
         """All clients are answered and one member leads; a fresh write of every key; then equal logs, all
@@ -46,10 +55,20 @@ class Rest:
         """
         self._until(self._lacking_leader)
         self._demand("put", self._world.keys.in_use)
+        if self._world.options.administered:
+            self._until(self._lacking_members)
+            self._until(self._lacking_change)
+            self._until(self._lacking_transfer)
+            self._until(self._lacking_members)
         self._until(self._lacking_rest)
-        self._world.checks.at_rest(self._whole_members())
+        self._world.checks.at_rest(self._world.whole_members())
+        led, moved = self._world.checks.newest_led, self._world.watch.counts["transfer moved"]
         self._demand_snapshots()
         self._demand("get", [*self._world.keys.in_use, *self._world.keys.given_up])
+        self._until(self._lacking_end)
+        self._be_quiet()
+        if len(set(self._world.options.rates)) == 1 and self._world.watch.counts["transfer moved"] == moved:
+            self._world.checks.undisturbed(led)
 
     def _until(self, lacking: Lack) -> None:
         """Let time pass until nothing is lacking."""
@@ -67,7 +86,7 @@ class Rest:
             if client.under_way:
                 return f"{client.name} waits for {client.under_way}"
         leaders, terms = [], set()
-        for member in self._whole_members():
+        for member in self._world.whole_members():
             engine = member.engine
             if engine is None or member.host is None:
                 return f"member {member.member_id} is down"
@@ -83,7 +102,7 @@ class Rest:
         if (lacking := self._lacking_leader()) is not None:
             return lacking
         ends, committed = set(), self._world.checks.committed_count
-        for member in self._whole_members():
+        for member in self._world.whole_members():
             engine, host = member.engine, member.host
             assert engine is not None, "it has just been seen"
             assert host is not None, "it has just been seen"
@@ -96,8 +115,96 @@ class Rest:
                 )
         return None if len(ends) == 1 else f"logs differ: {sorted(ends)}"
 
-    def _whole_members(self) -> list[Member]:
-        return [member for member in self._world.members.values() if member.member_id not in self._world.lost]
+    def _lacking_end(self) -> str | None:
+        """Every transfer of leadership ends, one way or the other (dissertation §3.10)."""
+        for member in self._world.everybody():
+            if member.peer is not None and member.peer.transfers_open:
+                return f"member {member.name} still hands leadership over"
+        return None
+
+    def _be_quiet(self) -> None:
+        """For some election timeouts, where somebody lives on who does not belong to the group any more."""
+        if any(member.peer is not None and not member.is_listed for member in self._world.everybody()):
+            self._world.watch.count("removed directory beside a group at rest")
+            timeline = self._world.timeline
+            quiet_us = QUIET_TIMEOUTS * self._world.options.config.election_timeout_ms_max * 1000
+            timeline.after(quiet_us, None, timeline.halt)
+            timeline.play(STILL_HAPPENINGS)
+
+    # -- members ------------------------------------------------------------------------------------------------------
+
+    def _the_leader(self) -> Member | None:
+        self._world.bury_zombies()
+        return None if self._lacking_leader() is not None else self._leads()
+
+    def _leads(self) -> Member:
+        return next(
+            member
+            for member in self._world.whole_members()
+            if member.engine is not None and member.engine.state.role is Role.LEADER
+        )
+
+    def _lacking_members(self) -> str | None:
+        """Every place of the group is served by a voter, once somebody does what a keeper does."""
+        lack = self._lacking_voter()
+        if lack is not None and self._world.timeline.now_us >= self._asked_us + ASK_US:
+            self._asked_us = self._world.timeline.now_us
+            leader = self._the_leader()
+            if leader is not None and leader.peer is not None:
+                wish = self._world.administrator.wish(leader)
+                if wish is not None:
+                    made_for = leader.peer.engine.state.configurations.in_force_index
+                    self._world.administrator.change(leader.peer, made_for, wish)
+        return lack
+
+    def _lacking_voter(self) -> str | None:
+        if (lacking := self._lacking_leader()) is not None:
+            return lacking
+        for line in self._world.checks.newest_configuration.members:
+            here = self._world.members[line.member_id]
+            if line.vacant:
+                return f"place {line.member_id} is vacant"
+            if here.directory_id != line.directory_id or here.damaged:
+                return f"the directory of member {line.member_id} is gone"
+            if not line.voter:
+                return f"member {line.member_id} is no voter"
+        state = self._leads().engine
+        assert state is not None, "it has just been seen"
+        if state.state.configurations.in_force != self._world.checks.newest_configuration:
+            return "a change is not committed"
+        return None
+
+    def _lacking_change(self) -> str | None:
+        """Another configuration becomes committed than the one that was when this was asked first."""
+        newest, administrator = self._world.checks.newest_configuration, self._world.administrator
+        if self._configured is None:
+            self._configured = newest
+        changes = administrator.possible_changes(newest)
+        if newest != self._configured or not changes:  # a lone voter in the only place there is
+            return None
+        if self._world.timeline.now_us >= self._asked_us + ASK_US:
+            self._asked_us = self._world.timeline.now_us
+            leader = self._the_leader()
+            if leader is not None and leader.peer is not None:
+                made_for = leader.peer.engine.state.configurations.in_force_index
+                administrator.change(leader.peer, made_for, self._world.dice.choice(changes))
+        return f"no change of {newest}"
+
+    def _lacking_transfer(self) -> str | None:
+        """Leadership goes to another voter, if there is one that is in its place with its disk."""
+        if self._world.watch.counts["transfer moved"] > self._moved_before:
+            return None
+        leader = self._the_leader()
+        if leader is None or leader.engine is None:
+            return self._lacking_leader() or "the leader is down"
+        mine = leader.directory_id
+        able = [member for member in self._world.whole_members() if member.directory_id != mine and _votes(member)]
+        if not able:
+            return None
+        if leader.peer is not None and not leader.peer.transfers_open:
+            self._moved_before = self._world.watch.counts["transfer moved"]
+            leader.peer.ask_transfer(self._world.dice.choice(able).directory_id)
+        return "leadership is not handed over"
 
     def _demand(self, op: str, keys: Sequence[str]) -> None:
         """An operation on each of these keys has to succeed; a client's session may have been dropped meanwhile, so it
@@ -119,12 +226,12 @@ class Rest:
 
     def _demand_snapshots(self) -> None:
         """Every member can take a snapshot, whatever became of those before."""
-        for member in self._whole_members():
+        for member in self._world.whole_members():
             if member.peer is not None:
                 member.peer.has_saved = False
 
         def lacking() -> str | None:
-            for member in self._whole_members():
+            for member in self._world.whole_members():
                 peer = member.peer
                 if peer is None:
                     return f"member {member.member_id} is down"
@@ -135,3 +242,8 @@ class Rest:
             return None
 
         self._until(lacking)
+
+
+def _votes(member: Member) -> bool:
+    configuration = member.world.checks.newest_configuration
+    return member.directory_id is not None and configuration.is_voter(member.directory_id)

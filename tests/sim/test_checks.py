@@ -2,8 +2,8 @@
 
 Here:   a group at rest (tests/rig) in which one field of one member is changed, disks that say what cannot be; and that
         no rule was left out.
-Never:  calls (test_checks_of_calls.py), machines, clients and the end (test_checks_of_machines.py); whether the product
-        keeps the rules.
+Never:  calls, configurations, snapshots, machines, clients and the end (test_checks_of_*.py); whether the product keeps
+        the rules.
 
 Each of them begins with something that breaks no rule, and goes one step further.
 """
@@ -29,7 +29,7 @@ from tests.rig.member import Member
 from tests.rig.rig import Group
 from tests.sim.checks import Checks, Violation, checks
 
-D1, D2, D3 = (directory(number) for number in (1, 2, 3))
+D1, D2, D3, D4 = (directory(number) for number in (1, 2, 3, 4))
 
 
 @contextmanager
@@ -88,9 +88,11 @@ def rest(group: Group, *numbers: int) -> None:
     group.checks.at_rest([group.members[MemberId(number)] for number in numbers or group.members])
 
 
-def leads(group: Group, number: int, term: int) -> None:
-    """It takes itself for the leader of this term, whatever it is."""
+def leads(group: Group, number: int, term: int, *, voters: Iterable[int] | None = None) -> None:
+    """It takes itself for the leader of this term, whatever it is; all have voted for it, or these."""
     state = group.state(number)
+    for voter in group.members if voters is None else voters:
+        group.checks._disks.of(group.state(voter).directory_id).votes[term] = state.directory_id
     state.current_term, state.voted_for, state.role = Term(term), state.directory_id, Role.LEADER
 
 
@@ -160,6 +162,22 @@ class TestTermsAndVotes:
         group.state(1).current_term = Term(2)
         with breaks("election safety"):
             look(group, 1)
+
+    @pytest.mark.parametrize("voters", [(2,), (1,)])
+    def test_a_leader_lacks_votes(self, voters: tuple[int, ...]) -> None:
+        group = group_at_rest()
+        leads(group, 2, term=2, voters=(2, 3))
+        look(group, 2)
+        leads(group, 2, term=3, voters=voters)
+        with breaks("elected by voters"):
+            look(group, 2)
+
+    def test_a_leader_is_elected_by_a_directory_that_is_no_voter(self) -> None:
+        group = group_at_rest()
+        group.checks._disks.of(D4).votes[2] = group.state(2).directory_id
+        leads(group, 2, term=2, voters=(2,))
+        with breaks("elected by voters", "1 votes of 3"):
+            look(group, 2)
 
 
 class TestLogs:

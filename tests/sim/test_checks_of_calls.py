@@ -13,7 +13,15 @@ from typing import Any, Final
 import pytest
 
 from raft_actors.core.effects import HardState, Record, SendReply, SendRequest, Truncate
-from raft_actors.core.messages import Envelope, Message, PreVote, RequestVote, RequestVoteReply
+from raft_actors.core.messages import (
+    Envelope,
+    Message,
+    PreVote,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
+)
 from raft_actors.core.types import EntryId, LogIndex, MemberId, RequestId, RpcId, Term, WriteSeq
 from raft_actors.envelopes import decode_envelope
 from raft_actors.peer.engine import PENDING_CALLS_MAX, Engine
@@ -155,6 +163,31 @@ class TestPromises:
         self.ask(group, says(group, by, RequestVote(term=Term(term), last_entry=END), to=2))
         with breaks("durable before it is said"):
             self.answer(group, RequestVoteReply(term=Term(term), vote_granted=True))
+
+    def test_a_hand_over_is_said_to_who_lacks_the_log(self) -> None:
+        group = group_at_rest()
+        group.isolate(2)
+        second_entry(group)
+        group.transfer(1, 2)
+        state = group.state(1)
+        told = TimeoutNow(term=Term(1), last_entry=END)
+        group.checks.called(member(group, 1), NUMBER, says(group, 1, told, to=2))
+        with breaks("who is told to lead holds the log"):
+            told = TimeoutNow(term=Term(1), last_entry=state.log.last)
+            group.checks.called(member(group, 1), RpcId(NUMBER + 1), says(group, 1, told, to=2))
+
+    @pytest.mark.parametrize(("term", "last"), [(1, END), (2, EntryId(Term(1), LogIndex(2)))])
+    def test_a_hand_over_is_obeyed_that_was_said_of_another_log_or_term(self, term: int, last: EntryId) -> None:
+        group = group_at_rest()
+        directory_id = group.state(2).directory_id
+        group.checks.wrote(directory_id, [HardState(term=Term(3), voted_for=directory_id)])
+        group.state(2).current_term, group.state(2).voted_for = Term(3), directory_id
+        look(group, 2)
+        self.ask(group, says(group, 1, TimeoutNow(term=Term(2), last_entry=END), to=2))
+        self.answer(group, TimeoutNowReply(term=Term(3), campaigns=True))
+        self.ask(group, says(group, 1, TimeoutNow(term=Term(term), last_entry=last), to=2))
+        with breaks("who is told to lead holds the log"):
+            self.answer(group, TimeoutNowReply(term=Term(3), campaigns=True))
 
     @pytest.mark.parametrize("too_much", ["a later entry", "an entry on its way", "more than was asked"])
     def test_entries_are_acknowledged_before_they_are_durable(self, too_much: str) -> None:

@@ -21,6 +21,7 @@ from tests.sim.link import Link
 from tests.sim.steps import Step
 
 if TYPE_CHECKING:
+    from tests.sim.member import Member
     from tests.sim.peer import PeerProcess
 
 METHOD: Final = "read_snapshot"
@@ -35,7 +36,7 @@ class Fetch:
     """One call to another peer for a slice of its snapshot."""
 
     job: int
-    to: MemberId
+    callee: Member
     source: PeerProcess | None
     """Who ran there when the call was made."""
     by_reference: bool
@@ -99,11 +100,11 @@ class Transfers:
         """As `Ports` says."""
         self._asks(job)
         world = self._world
-        callee = world.members[to]
-        fetch = Fetch(job, to, callee.peer, request.by_reference)
+        callee = world.callee(self._process, to)
+        fetch = Fetch(job, callee, callee.peer, request.by_reference)
         self._open.add(fetch)
         world.network.send(
-            Message(self._member.member_id, to, METHOD, Part.REQUEST),
+            Message(self._member.member_id, callee.member_id, METHOD, Part.REQUEST),
             None,
             lambda content: callee.arrives(self._process, fetch, content),
             SLICE_REQUEST.encode(request) if world.options.codec else request,
@@ -130,7 +131,7 @@ class Transfers:
         if fetch not in self._open:
             return  # Ray ends a call once
         self._open.remove(fetch)
-        source = self._world.members[fetch.to].peer
+        source = fetch.callee.peer
         if content is None and (source is None or source is not fetch.source):
             self._world.watch.count("transfer's source died")
         if content is None or (fetch.by_reference and self._world.loses_a_reference()):

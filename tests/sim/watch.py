@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from raft_actors.application.exchange import ReadAnswer, ReadAt
-from raft_actors.core.effects import Record, Truncate
+from raft_actors.core.effects import ChangeRefusal, Record, TransferEnd, Truncate
 from raft_actors.core.entries import SnapshotMeta
 from raft_actors.core.events import ReplyReceived
 from raft_actors.core.messages import (
@@ -58,6 +58,25 @@ MUST_BE_SEEN: Final = (
     "log compacted",
     "application restored from a snapshot",
     "application cut off behind a compaction",
+    "state chain agreed",
+    "place added",
+    "directory seated",
+    "directory joined",
+    "invitation for another directory ignored",
+    "member promoted",
+    "member removed",
+    "leader removed itself",
+    "place kept vacant",
+    "place removed",
+    "change rolled back",
+    "directory set aside",
+    "machine replaced that lives on",
+    "successor met the lock of an old process",
+    "a removed directory campaigned",
+    "removed directory beside a group at rest",
+    "clients learned other members",
+    *(f"change refused: {reason.value}" for reason in ChangeRefusal if reason is not ChangeRefusal.LAST_VOTER),
+    *(f"transfer {end.value}" for end in TransferEnd),
 )
 """Of a campaign of 200,000 seeds."""
 
@@ -165,11 +184,13 @@ class Watch:
 
     def role_changed(self, member: Member, details: dict[str, Any]) -> None:
         """A peer takes a role."""
+        if details["role"] == "pre_candidate" and not member.is_listed:
+            self.count("a removed directory campaigned")
         if _CHECK_QUORUM in str(details["why"]):
             self.count("leader stepped down by check quorum")
         elif details["role"] == "leader":
             self.count("leaders elected")
-            engines = [other.engine for other in member.world.members.values() if other is not member]
+            engines = [other.engine for other in member.world.everybody() if other is not member]
             if any(engine is not None and engine.state.role is Role.LEADER for engine in engines):
                 self.count("leaders elected beside another one")
 

@@ -16,14 +16,17 @@ from typing import Final
 
 from analysis.history import UNSEEN, Mismatch, Op, Outcome, Result
 from kv.config import Config
+from raft_actors.application import chain
 from raft_actors.codec import cluster_id_of
 from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis
 from raft_actors.core.entries import Member as Line
 from raft_actors.core.events import Event
-from raft_actors.core.types import MemberId
+from raft_actors.core.quorum import majority
+from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.faults.plan import Plan
 from tests.rig.disks import GROUP, Disks, FaultyDisks, MemoryDisks
+from tests.sim.administrator import Administrator
 from tests.sim.checks import Checks, Violation
 from tests.sim.client import ClientProcess, Wanted, request_of
 from tests.sim.disks import Disk
@@ -39,6 +42,11 @@ from tests.sim.story import KEPT, Story
 from tests.sim.timeline import SECOND_US, Timeline
 from tests.sim.watch import Watch
 
+GENERATION: Final = 10
+"""Between the numbers of two machines in one place."""
+HANDLES_KEPT: Final = 0.4
+"""Of so many processes each goes on to call a machine that has a successor, until it hears that it is dead."""
+DEATH_TOLD_US: Final = 4_000_000
 FAULTS_US: Final = 600 * SECOND_US
 """A world in which hardly anything can happen, one member that is struck all the time, ends by this time."""
 
@@ -86,8 +94,6 @@ class World:
         self.events_wanted = 0
         self.resting = False
         """No more faults."""
-        self.lost: set[MemberId] = set()
-        """Members whose disk is gone or damaged."""
         self._halt_at = NEVER
         """The count of events at which the faults have done enough."""
         self._operations = 0
@@ -95,11 +101,11 @@ class World:
         self.outcomes: dict[int, Outcome] = {}
         """What users were told, by operation."""
         self.keys = Keys(self.options.keys)
-        disks: Disks = (
+        self._disks: Disks = (
             FaultyDisks(segment_bytes_max=self.options.segment_bytes_max) if self.options.files else MemoryDisks()
         )
         numbers = [MemberId(number) for number in range(1, self.options.members + 1)]
-        places = {number: Disk(disks, number, self.dice) for number in numbers}
+        places = {number: Disk(self._disks, number, self.dice) for number in numbers}
         storages = {number: place.open() for number, place in places.items()}
         lines = tuple(
             Line(
@@ -116,13 +122,22 @@ class World:
             configuration=Configuration(members=lines),
             settings=settings,
         )
-        self.members = {number: Member(self, number, places[number]) for number in numbers}
+        self.members = {number: Member(self, number, places[number], begins=True) for number in numbers}
+        """Who is at each place now: whom its name leads to."""
+        self.zombies: list[Member] = []
+        """Machines in whose place there is another one."""
+        self.clients: list[ClientProcess] = []
         self._obey_options()
         for number, member in self.members.items():
             member.start_peer(storages[number])
             member.start_server()
-        self.clients = [ClientProcess(self, self.next_client_name()) for _ in range(self.options.clients)]
+        for number in map(MemberId, range(self.options.members + 1, self.options.places + 1)):
+            self.members[number] = spare = Member(self, number, Disk(self._disks, number, self.dice), begins=False)
+            spare.start_peer()
+            spare.start_server()
+        self.clients += [ClientProcess(self, self.next_client_name()) for _ in range(self.options.clients)]
         self.nemesis = Nemesis(self)
+        self.administrator = Administrator(self)
 
     def _obey_options(self) -> None:
         options, plan = self.options, self.plan
@@ -143,6 +158,7 @@ class World:
     def run(self, events: int) -> None:
         """Faults for so many events, then rest and progress. Raises `WorldFailed`."""
         self.events_wanted = events
+        interval, chain.CHECKPOINT_INTERVAL = chain.CHECKPOINT_INTERVAL, self.options.compare_every  # type: ignore[misc]
         try:
             self._run_with_faults(events)
             self._heal()
@@ -150,6 +166,8 @@ class World:
             self.checks.verdict()
         except Exception as why:
             raise WorldFailed(self, why) from why
+        finally:
+            chain.CHECKPOINT_INTERVAL = interval  # type: ignore[misc]
 
     def trace(self) -> str:
         """A digest of all that happened, of a world that keeps its whole story."""
@@ -180,13 +198,17 @@ class World:
             client.resting = True
             if client.paused:
                 self.timeline.resume(client)
-        for member in self.members.values():
+        for member in self.everybody():
             member.stalled = False
             for process in (member.peer, member.server):
                 if process is not None and process.paused:
                     self.timeline.resume(process)
-            member.start_peer()
-            member.start_server()
+            if member.old is not None:
+                member.end_peer("ends at last")
+            if member not in self.zombies:
+                member.start_peer()
+                member.start_server()
+        self.bury_zombies()
 
     # -- what its parts tell ------------------------------------------------------------------------------------------
 
@@ -217,10 +239,10 @@ class World:
         self.watch.count("application restored from a snapshot")
         self.checks.restored(member)
 
-    def config_of(self, member_id: MemberId) -> RaftConfig:
+    def config_of(self, number: MemberId) -> RaftConfig:
         """The group's, but for when a snapshot is taken."""
         config = self.options.config
-        return replace(config, snapshot_log_bytes=1 << 29) if member_id in self.options.hoarders else config
+        return replace(config, snapshot_log_bytes=1 << 29) if number in self.options.hoarders else config
 
     def snapshot_step(self, step: Step, member: Member) -> None:
         """A snapshot is a step further at this member."""
@@ -231,13 +253,70 @@ class World:
         probability = self.options.lost_reference
         return probability > 0 and not self.resting and self.dice.random() < probability
 
-    def lost_disk(self, member: Member) -> None:
-        """Its disk does not hold what it promised any more."""
-        self.lost.add(member.member_id)
+    # -- who is there -------------------------------------------------------------------------------------------------
+
+    def everybody(self) -> list[Member]:
+        """All machines, those too in whose place there is another one."""
+        return [*self.members.values(), *self.zombies]
+
+    def targets(self) -> list[Member]:
+        """Those whom a fault may strike: all but the empty directories that wait to be invited."""
+        return [member for member in self.everybody() if not member.idle]
+
+    def whole_members(self) -> list[Member]:
+        """Members of the newest committed configuration that have their disks."""
+        listed = {line.directory_id for line in self.checks.newest_configuration.served()}
+        return [member for member in self.members.values() if member.directory_id in listed and not member.damaged]
+
+    def has_disks(self, configuration: Configuration, *, without: DirectoryId | None = None) -> bool:
+        """Whether a majority of its voters are in their places, with their disks."""
+        there = {member.directory_id for member in self.members.values() if not member.damaged} - {without}
+        voters = configuration.voters()
+        return sum(voter.directory_id in there for voter in voters) >= majority(len(voters))
 
     def may_lose_a_disk(self, member: Member) -> bool:
-        """Whether a majority of the voters would be left."""
-        return member.member_id not in self.lost and len(self.lost) < self.options.wipes_max
+        """Whether every configuration that could come into force would still have a majority with their disks."""
+        return member.directory_id is not None and all(
+            self.has_disks(each, without=member.directory_id) for each in self.checks.possible_configurations()
+        )
+
+    def replace_machine(self, old: Member) -> Member:
+        """Another machine, with an empty disk, comes in the place of this one, which is not told. The name leads to the
+        new one; some have a handle of the old one still."""
+        number = old.number
+        self.tell(old.name, "has a successor")
+        generation = sum(zombie.number == number for zombie in self.zombies) + 1
+        member_id = MemberId(GENERATION * generation + number)
+        disk = Disk(self._disks, member_id, self.dice)
+        fresh = Member(self, member_id, disk, begins=self.options.strangers, number=number)
+        self.members[number] = fresh
+        self.zombies.append(old)
+        for process in (*(member.peer for member in self.everybody()), *self.clients):
+            if process is not None and process is not old.peer and self.dice.random() < HANDLES_KEPT:
+                process.handles[number] = old
+                self.timeline.after(self.dice.randint(0, DEATH_TOLD_US), None, process.handles.pop, number, None)
+        old.is_given_up()
+        fresh.start_peer()
+        fresh.start_server()
+        return fresh
+
+    def bury_zombies(self) -> None:
+        """In a healed world nobody takes part whom others cannot reach by its name. Who is not listed may live on."""
+        listed = {line.directory_id for line in self.checks.newest_configuration.served()}
+        for zombie in self.zombies:
+            if zombie.directory_id in listed:
+                zombie.end_peer("is buried")
+                zombie.end_server("is buried")
+
+    def callee(self, process: PeerProcess | ClientProcess, number: MemberId) -> Member:
+        """Whom a call of this process to this place reaches."""
+        kept = process.handles.get(number)
+        if kept is not None and kept.peer is None:
+            del process.handles[number]  # Ray says that it died; the name is looked up anew
+            kept = None
+        return kept or self.members[number]
+
+    # -- what clients want --------------------------------------------------------------------------------------------
 
     def next_client_name(self) -> str:
         """Of one more client process."""

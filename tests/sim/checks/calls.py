@@ -19,6 +19,8 @@ from raft_actors.core.messages import (
     PreVote,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
+    TimeoutNowReply,
 )
 from raft_actors.core.types import DirectoryId, EntryId, MemberId, RequestId, RpcId
 from raft_actors.peer.engine import PENDING_CALLS_MAX
@@ -56,10 +58,11 @@ class Calls:
         self._open: dict[MemberId, _Open] = {}
         self._starts: Counter[MemberId] = Counter()
 
-    def started(self, member_id: MemberId) -> None:
-        """A process began: nothing is under way, nothing was asked."""
+    def started(self, member_id: MemberId, place: MemberId | None = None) -> None:
+        """A process began: nothing is under way, nothing was asked. `place`: by which others know it, if by another
+        number."""
         self._open[member_id] = _Open()
-        self._starts[member_id] += 1
+        self._starts[member_id if place is None else place] += 1
 
     def waiting(self, member_id: MemberId) -> int:
         """Requests received and not answered."""
@@ -89,6 +92,8 @@ class Calls:
         """A call is made."""
         open_ = self._open[peer.member_id]
         message, to = envelope.message, envelope.to
+        if isinstance(message, TimeoutNow):
+            self._require_target(peer, message)
         self._require_request_durable(peer, self._disks.of(peer.directory_id), message)
         if rpc_id in open_.calls or rpc_id in open_.freed:
             raise Violation("calls in flight", f"{peer.name} makes call {rpc_id} twice")
@@ -177,6 +182,36 @@ class Calls:
             self._require_entry(peer, disk, covered, reply)
         elif isinstance(reply, InstallSnapshotReply):
             self._require_covered(peer, disk, reply)
+        elif isinstance(reply, TimeoutNowReply) and isinstance(request, TimeoutNow) and reply.campaigns:
+            self._require_obeyed_rightly(peer, request, reply)
+
+    def _require_target(self, peer: Peer, message: TimeoutNow) -> None:
+        """ "Once the log entries have been brought up to date, the leader sends a TimeoutNow" (dissertation §3.10). Who
+        has lost its disk since it answered, or follows a later leader, may lack them."""
+        leading, last = peer.engine.state.leading, message.last_entry
+        if leading is None or leading.transfer is None:
+            return
+        disk, node = self._disks.of(leading.transfer.to), self._tree.find(last.term, last.index)
+        if (
+            not disk.wiped
+            and disk.term <= message.term
+            and (node is None or not self._disks.holds(disk.directory_id, node))
+        ):
+            raise Violation(
+                "who is told to lead holds the log",
+                f"{peer.name} tells {name_of(disk.directory_id)} to lead, with {disk.nodes[-1]} of {last}",
+            )
+
+    def _require_obeyed_rightly(self, peer: Peer, request: TimeoutNow, reply: TimeoutNowReply) -> None:
+        """In the leader's own term, and with the log that it described: a late copy deposes nobody."""
+        last, log = request.last_entry, peer.log
+        held = last.index < len(log) and log[last.index].term == last.term
+        ends = held and (last.index == len(log) - 1 or log[last.index + 1].term >= reply.term)
+        if reply.term != request.term + 1 or (not ends and peer.term <= reply.term):
+            raise Violation(
+                "who is told to lead holds the log",
+                f"{peer.name} obeys in term {reply.term} what was said in {request.term} of {last}, and has {log[-1]}",
+            )
 
     def _require_entry(self, peer: Peer, disk: Disk, covered: EntryId, reply: AppendEntriesReply) -> None:
         """The disk holds it; or held it, if it is in a later term by now, whose leader may have truncated it."""

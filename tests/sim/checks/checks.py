@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from analysis.linearizability import Verdict
 from raft_actors.core.effects import Record
-from raft_actors.core.entries import SnapshotMeta
+from raft_actors.core.entries import Configuration, SnapshotMeta
 from raft_actors.core.messages import Envelope
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId, RequestId, Role, RpcId
 from raft_actors.storage.image import LogImage
@@ -59,7 +59,7 @@ class Checks:
         """A peer began."""
         engine = member.engine
         assert engine is not None, f"member {member.member_id} is down"
-        self._calls.started(member.member_id)
+        self._calls.started(member.member_id, engine.state.member_id)
         self._peers.started(member.member_id, engine)
 
     def stopped(self, member: SimMember, writing: Sequence[Record] | None = None) -> None:
@@ -148,6 +148,23 @@ class Checks:
         self._calls.answered(self._peers.running[member.member_id], request_id, envelope)
 
     @property
+    def newest_configuration(self) -> Configuration:
+        """The newest that any member has taken for committed."""
+        return self._commits.configuration
+
+    def possible_configurations(self) -> list[Configuration]:
+        """That one, and each that could still be committed behind it."""
+        return self._commits.possible_configurations()
+
+    def was_listed(self, directory_id: DirectoryId) -> bool:
+        """Whether any configuration, committed or not, ever named this directory."""
+        return self._commits.was_listed(directory_id)
+
+    def promoted(self, directory_id: DirectoryId, term: int, index: int) -> None:
+        """A leader of this term makes a voter of a directory: it has to hold what is committed, up to this index."""
+        self._disks.require_promotable(directory_id, term, index)
+
+    @property
     def committed_count(self) -> int:
         """How many entries any member has taken for committed."""
         return len(self._commits)
@@ -193,6 +210,17 @@ class Checks:
                     "all is committed", f"{peer.name} committed {peer.commit_index} of {len(self._commits)}"
                 )
         self._machines.equal(members)
+
+    @property
+    def newest_led(self) -> int:
+        """The highest term that anybody led."""
+        return self._commits.newest_led
+
+    def undisturbed(self, term: int) -> None:
+        """All links work, clocks run alike, nobody handed leadership over: who led this term leads still, and those who
+        were removed change nothing (dissertation §4.2.3)."""
+        if self._commits.newest_led != term:
+            raise Violation("a calm group keeps its leader", f"term {self._commits.newest_led} came after {term}")
 
     def verdict(self) -> list[Verdict]:
         """Whether what the clients saw makes sense, key by key."""

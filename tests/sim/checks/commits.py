@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raft_actors.core.entries import Configuration
 from raft_actors.core.quorum import majority
 from raft_actors.core.types import DirectoryId, EntryId
 from tests.sim.checks.disks import Disks
@@ -57,6 +58,9 @@ class Commits:
         if index == common:
             return
         fresh = log[common + 1 : index + 1]
+        for node in fresh:
+            if node.configured_by is node:
+                self._require_one_member(node)
         self.nodes += fresh
         self._terms += [term] * len(fresh)
         node = self.nodes[-1]
@@ -66,12 +70,32 @@ class Commits:
         self._quorums.append((node, voters))
         self._require_quorum(node, voters, f"{member} took {node} for committed")
 
+    @property
+    def configuration(self) -> Configuration:
+        """The newest that is committed."""
+        return self._tree.configuration_of(self.nodes[-1])
+
+    def possible_configurations(self) -> list[Configuration]:
+        """The newest that is committed, and each that could still become so: those that were ever in a log behind what
+        is committed. A log may be lost, and a message with it be under way."""
+        end = self.nodes[-1]
+        behind = [node for node in self._tree.configured if node.index > end.index and node.at(end.index) is end]
+        return [self.configuration, *(self._tree.configuration_of(node) for node in behind)]
+
+    def was_listed(self, directory_id: DirectoryId) -> bool:
+        """Whether any configuration ever named this directory."""
+        return any(
+            self._tree.configuration_of(node).find_directory(directory_id) is not None
+            for node in (self._tree.root, *self._tree.configured)
+        )
+
     def leads(self, log: Sequence[Node], term: int, directory_id: DirectoryId, member: str) -> None:
         """A member leads `term` with this log, for the first time or still."""
         leader = self.leaders.get(term)
         if leader is None:
             self.leaders[term] = Leader(directory_id, member, log[-1])
             self.newest_led = max(self.newest_led, term)
+            self._require_votes(log[-1], term, directory_id, member)
             self._complete(log, term, member)
         elif leader.directory_id != directory_id:
             raise Violation("election safety", f"{leader.member} and {member} both lead term {term}")
@@ -112,6 +136,24 @@ class Commits:
         copies = self._disks.copies(node, voters)
         if copies < majority(len(voters)):
             raise Violation("committed is durable", f"{node} is durable with {copies} of {len(voters)} voters ({when})")
+
+    def _require_one_member(self, node: Node) -> None:
+        """ "We restrict the types of changes allowed: only one server can be added or removed from the cluster at a
+        time" (dissertation §4.1); so that any majority of the one and any majority of the other share a voter."""
+        assert node.prev is not None, "the root is committed from the beginning"
+        before, after = self._tree.configuration_of(node.prev), self._tree.configuration_of(node)
+        voters = {voter.directory_id for voter in before.voters()} ^ {voter.directory_id for voter in after.voters()}
+        places = set(before.members) ^ set(after.members)
+        if len(voters) > 1 or len({line.member_id for line in places}) > 1:
+            raise Violation("one member at a time", f"{node} makes {after} of {before}")
+
+    def _require_votes(self, last: Node, term: int, directory_id: DirectoryId, member: str) -> None:
+        """ "A candidate wins an election if it receives votes from a majority of the servers in the full cluster"
+        (Raft §5.2): of the voters that its log puts in force, by directory, each durable."""
+        voters = self._tree.configuration_of(last).voters()
+        votes = sum(self._disks.of(voter.directory_id).votes.get(term) == directory_id for voter in voters)
+        if votes < majority(len(voters)):
+            raise Violation("elected by voters", f"{member} leads term {term} with {votes} votes of {len(voters)}")
 
     def _complete(self, log: Sequence[Node], term: int, member: str) -> None:
         """ "If a log entry is committed in a given term, then that entry will be present in the logs of the leaders

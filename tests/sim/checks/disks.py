@@ -236,6 +236,16 @@ class Disks:
         """In how many of these directories the entry is durable now."""
         return sum(1 for voter in voters if self.holds(voter, node))
 
+    def require_promotable(self, directory_id: DirectoryId, term: int, index: int) -> None:
+        """A voter that lacks the log stops the group when another one is lost (reliability D8). Who has lost its disk
+        since it answered, or follows a later leader, may lack it."""
+        disk = self.of(directory_id)
+        if not disk.wiped and disk.term <= term and len(disk.effective) - 1 < index:
+            raise Violation(
+                "who is promoted holds the log",
+                f"directory {name_of(directory_id)} becomes a voter in term {term}, and has {_place(disk)} of {index}",
+            )
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _append(self, disk: Disk, entries: Sequence[Entry]) -> None:

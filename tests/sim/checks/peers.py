@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from raft_actors.core.invariants import check_state
 from raft_actors.core.log import Log
-from raft_actors.core.state import Leading, State
+from raft_actors.core.state import Leading, State, Transfer
 from raft_actors.core.types import DirectoryId, EntryId, LogIndex, MemberId, Role
 from raft_actors.peer.engine import Engine
 from tests.sim.checks.commits import Commits
@@ -41,6 +41,7 @@ class Peer:
         "name",
         "role",
         "term",
+        "transfer",
         "voted_for",
     )
 
@@ -57,6 +58,8 @@ class Peer:
         self.term = 0
         self.voted_for: DirectoryId | None = None
         self.role = Role.FOLLOWER
+        self.transfer: Transfer | None = None
+        """That was under way after its last event as a leader."""
         self.commit_index = 0
         self.durable_index = 0
         self.event_count = 0
@@ -105,9 +108,14 @@ class Peers:
                 self._leader_log_changed(peer, state, log)
             elif peer.role is not Role.LEADER:
                 self._commits.leads(peer.log, peer.term, peer.directory_id, peer.name)
+            leading = state.leading
+            peer.transfer = None if leading is None else leading.transfer
         elif changed:
             self._log_changed(peer, state, log)
-        peer.role = role
+        if role is not peer.role:
+            peer.role = role
+            if role is Role.PRE_CANDIDATE or role is Role.CANDIDATE:
+                self._require_voter(peer)
         commit_index = state.commit_index
         if commit_index != peer.commit_index:
             if commit_index < peer.commit_index:
@@ -164,11 +172,25 @@ class Peers:
             self._commits.leads(peer.log, term, peer.directory_id, peer.name)
         peer.term, peer.voted_for = term, voted_for
 
+    def _require_voter(self, peer: Peer) -> None:
+        """A peer that is no voter of its configuration in force, and was none of the one before, never campaigns
+        (contracts 1 and 7); that is why requests may be obeyed from anyone."""
+        newest = peer.log[-1].configured_by
+        before = newest if newest.prev is None else newest.prev
+        if not any(self._tree.configuration_of(node).is_voter(peer.directory_id) for node in (newest, before)):
+            raise Violation("only voters campaign", f"{peer.name} campaigns, and is no voter by {newest} or {before}")
+
     def _leader_log_changed(self, peer: Peer, state: State, log: Log) -> None:
         """ "A leader never overwrites or deletes entries in its log; it only appends new entries" (Raft Fig. 3)."""
         if peer.role is not Role.LEADER:
             # what it campaigned with, then what it appended in the same event
             self._commits.leads(peer.log, peer.term, peer.directory_id, peer.name)
+        leading = state.leading
+        if peer.role is Role.LEADER and leading is not None and leading.transfer is peer.transfer is not None:
+            raise Violation(
+                "the log rests while leadership moves",
+                f"{peer.name} hands leadership over, and its log ended at {peer.last}, now at {log.last}",
+            )
         before = peer.log[-1]
         self._log_changed(peer, state, log)
         if before.index >= len(peer.log) or peer.log[before.index] is not before:

@@ -61,6 +61,8 @@ class Tree:
         self.root = Node(None, None)
         self._nodes: dict[tuple[int, int], Node] = {}
         self._genesis: Configuration | None = None
+        self.configured: list[Node] = []
+        """All that carry a configuration, but for the root."""
 
     def begin(self, genesis: Configuration) -> None:
         """The configuration at the root; the same for all members."""
@@ -97,4 +99,6 @@ class Tree:
         if prev.entry is not None and entry.stamp_ms < prev.entry.stamp_ms:
             raise Violation("log order", f"{whose}: log time falls at {entry_id.term}/{entry_id.index}")
         node = self._nodes[key] = Node(prev, entry)
+        if node.configured_by is node:
+            self.configured.append(node)
         return node
