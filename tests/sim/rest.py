@@ -62,12 +62,12 @@ class Rest:
             self._until(self._lacking_members)
         self._until(self._lacking_rest)
         self._world.checks.at_rest(self._world.whole_members())
-        led, moved = self._world.checks.newest_led, self._world.watch.counts["transfer moved"]
+        led, reasons = self._world.checks.newest_led, self._reasons_to_go()
         self._demand_snapshots()
         self._demand("get", [*self._world.keys.in_use, *self._world.keys.given_up])
         self._until(self._lacking_end)
         self._be_quiet()
-        if len(set(self._world.options.rates)) == 1 and self._world.watch.counts["transfer moved"] == moved:
+        if len(set(self._world.options.rates)) == 1 and self._reasons_to_go() == reasons:
             self._world.checks.undisturbed(led)
 
     def _until(self, lacking: Lack) -> None:
@@ -121,6 +121,11 @@ class Rest:
             if member.peer is not None and member.peer.transfers_open:
                 return f"member {member.name} still hands leadership over"
         return None
+
+    def _reasons_to_go(self) -> int:
+        """How often a leader went that was not disturbed: it was asked to, or its application was slow."""
+        counts = self._world.watch.counts
+        return counts["transfer moved"] + counts["leader stepped down without application"]
 
     def _be_quiet(self) -> None:
         """For some election timeouts, where somebody lives on who does not belong to the group any more."""

@@ -74,6 +74,7 @@ MUST_BE_SEEN: Final = (
     "successor met the lock of an old process",
     "a removed directory campaigned",
     "removed directory beside a group at rest",
+    "leader stepped down without application",
     "clients learned other members",
     *(f"change refused: {reason.value}" for reason in ChangeRefusal if reason is not ChangeRefusal.LAST_VOTER),
     *(f"transfer {end.value}" for end in TransferEnd),
@@ -82,6 +83,8 @@ MUST_BE_SEEN: Final = (
 
 _CHECK_QUORUM: Final = "voters answered lately"
 """In the reason that a leader gives when it steps down (core/election.py)."""
+_APPLICATION: Final = "its application is away"
+"""The same (raft_actors/peer/engine.py)."""
 
 Observed: TypeAlias = tuple[Term, LogIndex | None]
 """Before a reply: the term, and where the leader would go on with who replies."""
@@ -186,6 +189,8 @@ class Watch:
         """A peer takes a role."""
         if details["role"] == "pre_candidate" and not member.is_listed:
             self.count("a removed directory campaigned")
+        if _APPLICATION in str(details["why"]):
+            self.count("leader stepped down without application")
         if _CHECK_QUORUM in str(details["why"]):
             self.count("leader stepped down by check quorum")
         elif details["role"] == "leader":
