@@ -98,10 +98,6 @@ class Keeper:
         public = self._options.public()
         return public if self._configuration is None else {**public, "members": len(self._configuration.members)}
 
-    def whole_options(self) -> GroupOptions:
-        """What it was started with, code and all."""
-        return self._options
-
     def progress(self) -> dict[str, Any]:
         """How far the start is: `started` once all members that can be reached belong to the group."""
         return {
