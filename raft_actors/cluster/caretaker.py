@@ -146,7 +146,10 @@ class Caretaker:
             return "an empty directory is being made for it"
         if description is None:
             return "Ray has not started it yet"
-        return str(description["error"] or f"it is {description['state']}")
+        if description["error"] is not None:
+            return str(description["error"])
+        held = PeerState(description["state"]) in (PeerState.RUNNING, PeerState.RECOVERING)
+        return "who was there before is being ended" if held else f"its new peer is {description['state']}"
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
