@@ -19,7 +19,17 @@ import raft_actors
 from kv.app.cli import cli
 from raft_actors.cluster.group import MemberStatus
 from raft_actors.cluster.membership import Members
-from tests.cluster.world import FAST, Load, Tally, actors_of, eventually, keeper_of, kill_process, nothing_left_of
+from tests.cluster.world import (
+    FAST,
+    PATIENCE_S,
+    Load,
+    Tally,
+    actors_of,
+    eventually,
+    keeper_of,
+    kill_process,
+    nothing_left_of,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -139,7 +149,8 @@ class TestALostDisk:
                 shutil.rmtree(Path(data_dir) / group_name / str(lost))
                 kill_process(before.pid)
                 eventually(
-                    lambda: (now := status_of(group_name, lost)).voter and now.directory_id != before.directory_id
+                    lambda: (now := status_of(group_name, lost)).voter and now.directory_id != before.directory_id,
+                    within_s=2 * PATIENCE_S,  # it is patient itself first
                 )
             running.check(counted.counts())
             assert shape(counted.members) == VOTERS

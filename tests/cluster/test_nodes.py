@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster.world import REPOSITORY, run_script
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def saw(module_data_dir: str) -> dict[str, Any]:
         Path(__file__).with_name("three_nodes.py"),
         module_data_dir,
         environment={"PYTHONPATH": str(REPOSITORY)},
-        timeout_s=200,
+        timeout_s=280,
     )
     found: dict[str, Any] = json.loads(printed.split("SAW ")[1].splitlines()[0])
     return found
