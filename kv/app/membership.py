@@ -45,14 +45,15 @@ def list_members(common: Common) -> None:
 @node_option
 def add(common: Common, member_id: int | None, node: str | None) -> None:
     """One member more, by default with the lowest free id. Returns when it votes."""
-    with common.connected():
-        members = kv.membership(common.name)
-        added = members.add(
-            member_id, node=node, timeout_s=common.timeout or FILL_TIMEOUT_S, on_progress=_Talk(common.name)
-        )
-        say(f"member {added} of store {common.name!r} votes")
-        rows = _rows(common, members)
-    _show(common, rows)
+    added: list[int] = []
+    _change(
+        common,
+        lambda members, timeout_s: added.append(
+            members.add(member_id, node=node, timeout_s=timeout_s, on_progress=_Talk())
+        ),
+        FILL_TIMEOUT_S,
+    )
+    say(f"member {added[0]} of store {common.name!r} votes")
 
 
 @member.command()
@@ -82,14 +83,12 @@ def replace(common: Common, member_id: int, node: str | None) -> None:
 
     What lies in its place is set aside. If this command is cut off, the replacement goes on (see `member list`).
     """
-    with common.connected():
-        members = kv.membership(common.name)
-        members.replace(
-            member_id, node=node, timeout_s=common.timeout or FILL_TIMEOUT_S, on_progress=_Talk(common.name)
-        )
-        say(f"member {member_id} of store {common.name!r} votes again, from another directory")
-        rows = _rows(common, members)
-    _show(common, rows)
+    _change(
+        common,
+        lambda members, timeout_s: members.replace(member_id, node=node, timeout_s=timeout_s, on_progress=_Talk()),
+        FILL_TIMEOUT_S,
+    )
+    say(f"member {member_id} of store {common.name!r} votes again, from another directory")
 
 
 @click.command("move-leader")
@@ -105,19 +104,18 @@ def move_leader(common: Common, member_id: int | None) -> None:
 class _Talk:
     """Says how far a member is, with the time since it began."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._began_s = time.monotonic()
 
     def __call__(self, sentence: str) -> None:
         say(f"{time.monotonic() - self._began_s:5.1f} s  {sentence}")
 
 
-def _change(common: Common, change: Callable[[Members, float], None]) -> None:
-    """Make a change that takes a moment, and show the members as they are then."""
+def _change(common: Common, change: Callable[[Members, float], None], timeout_s: float = TIMEOUT_S) -> None:
+    """Make a change, within `timeout_s` unless the user says otherwise, and show the members as they are then."""
     with common.connected():
         members = kv.membership(common.name)
-        change(members, common.timeout or TIMEOUT_S)
+        change(members, common.timeout or timeout_s)
         rows = _rows(common, members)
     _show(common, rows)
 

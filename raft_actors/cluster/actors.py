@@ -41,6 +41,12 @@ def members_with_actors(group: str) -> list[MemberId]:
     return sorted(member_id for member_id in found if member_id is not None)
 
 
+def peers_of(group: str) -> dict[MemberId, Any]:
+    """Handles of the peers that are there now."""
+    found = {member_id: find_actor(peer_name(group, member_id)) for member_id in members_with_actors(group)}
+    return {member_id: peer for member_id, peer in found.items() if peer is not None}
+
+
 @dataclass(slots=True, kw_only=True)
 class _Pair:
     """A member's two actors; None: there is none."""

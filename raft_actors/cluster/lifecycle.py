@@ -41,6 +41,8 @@ LOG: Final = logging.getLogger("raft_actors.cluster")
 
 POLL_S: Final = 0.05
 ASK_TIMEOUT_S: Final = 5.0
+ANSWERED_S: Final = 0.05
+"""For an answer that is there, or will not be."""
 DELETE_ATTEMPTS: Final = 40
 
 
@@ -211,7 +213,9 @@ def member_rows(group: str, timeout_s: float = ASK_TIMEOUT_S) -> list[MemberRow]
     refs = [ref for ref in [*peers.values(), *servers.values()] if ref is not None]
     ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
     return [
-        MemberRow(member_id=member_id, peer=_end(peers[member_id]), server=_end(servers[member_id]))
+        MemberRow(
+            member_id=member_id, peer=answer_of(peers[member_id], 0.05), server=answer_of(servers[member_id], 0.05)
+        )
         for member_id in members
     ]
 
@@ -220,15 +224,6 @@ def _begin(name: str, method: str) -> Any:
     try:
         return getattr(ray.get_actor(name, namespace=NAMESPACE), method).remote()
     except (ValueError, RayError):
-        return None
-
-
-def _end(ref: Any) -> Any:
-    if ref is None:
-        return None
-    try:
-        return ray.get(ref, timeout=0.05)
-    except RayError:
         return None
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import ray
 
-from raft_actors.cluster.actors import answer_of, begin, find_actor, members_with_actors
+from raft_actors.cluster.actors import answer_of, begin, find_actor, members_with_actors, peers_of
 from raft_actors.cluster.nodes import live_nodes
 from raft_actors.cluster.options import MEMBERS_MAX
 from raft_actors.cluster.placing import names
@@ -247,16 +247,11 @@ class Members:
 
     def _view(self, deadline_s: float) -> Membership:
         while True:
-            members = members_with_actors(self._group)
-            if not members and find_actor(keeper_name(self._group)) is None:
+            peers = peers_of(self._group)
+            if not members_with_actors(self._group) and find_actor(keeper_name(self._group)) is None:
                 raise UnknownGroup(
                     f"no group {self._group!r} runs on this Ray cluster; start it first, or look with `raft-kv list`"
                 )
-            peers = {
-                member_id: peer
-                for member_id in members
-                if (peer := find_actor(peer_name(self._group, member_id))) is not None
-            }
             view = ask_membership(peers)
             if view is not None:
                 return view

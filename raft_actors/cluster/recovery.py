@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError
 
 from raft_actors.application.exchange import ReadAt
-from raft_actors.cluster.actors import find_actor
+from raft_actors.cluster.actors import answer_of, begin, peers_of
 from raft_actors.cluster.founder import founder_of, told
-from raft_actors.cluster.lifecycle import member_rows, members_of, require_ray, stop_group
+from raft_actors.cluster.lifecycle import ANSWERED_S, member_rows, require_ray, stop_group
 from raft_actors.cluster.nodes import Node, NodeReport, live_nodes, on_node, survey
 from raft_actors.cluster.options import GroupOptions
 from raft_actors.core.types import EntryId, LogIndex, MemberId, Term
 from raft_actors.errors import CannotRecover, HasQuorum, PeerFailed, RaftActorsError, UnknownGroup
-from raft_actors.names import check_group, peer_name
+from raft_actors.names import check_group
 from raft_actors.storage.founding import Founded
 from raft_actors.storage.place import member_path
 from raft_actors.storage.visit import is_between_two, look_into
@@ -167,15 +166,14 @@ def leader_with_authority(group: str, patience_s: float) -> tuple[MemberId, LogI
     """The member whom a majority just confirmed as the leader, and the read index; None if there is none in time."""
     deadline_s = time.monotonic() + patience_s
     while True:
-        asked = {}
-        for member_id in members_of(group):
-            peer = find_actor(peer_name(group, member_id))
-            if peer is not None:
-                asked[member_id] = peer.verify_authority.remote()
+        begun = {member_id: begin(peer, "verify_authority") for member_id, peer in peers_of(group).items()}
+        asked = {member_id: ref for member_id, ref in begun.items() if ref is not None}
         if asked:
             ray.wait(list(asked.values()), num_returns=len(asked), timeout=AUTHORITY_TIMEOUT_S)
         confirmed = [
-            (answer.index, member_id) for member_id, ref in asked.items() if isinstance(answer := _answer(ref), ReadAt)
+            (answer.index, member_id)
+            for member_id, ref in asked.items()
+            if isinstance(answer := answer_of(ref, ANSWERED_S), ReadAt)
         ]
         if confirmed:
             index, member_id = max(confirmed)
@@ -183,13 +181,6 @@ def leader_with_authority(group: str, patience_s: float) -> tuple[MemberId, LogI
         if not asked or time.monotonic() >= deadline_s:
             return None
         time.sleep(LOOK_S)
-
-
-def _answer(ref: Any) -> Any:
-    try:
-        return ray.get(ref, timeout=0.05)
-    except (RayError, RaftActorsError):
-        return None
 
 
 # -- who holds what? ------------------------------------------------------------------------------------------------
@@ -242,7 +233,9 @@ def _holdings(group: str, data_dir: str | None, reports: Sequence[NodeReport]) -
     if asked:
         ray.wait([ref for *_, ref in asked.values()], num_returns=len(asked), timeout=LOOK_TIMEOUT_S)
     for directory_id, (member_id, node, ref) in asked.items():
-        told_here = _answer(ref) or {"trouble": f"its directory was not read within {LOOK_TIMEOUT_S:.0f} s"}
+        told_here = answer_of(ref, ANSWERED_S) or {
+            "trouble": f"its directory was not read within {LOOK_TIMEOUT_S:.0f} s"
+        }
         holdings[directory_id] = Holding(member=member_id, node=node.address, **told_here)
     return tuple(sorted(holdings.values(), key=lambda holding: (holding.member, holding.node)))
 
@@ -270,7 +263,7 @@ def _nodes_between_two(nodes: Sequence[Node], data_dir: str | None, group: str, 
         for node in nodes
     ]
     ray.wait(refs, num_returns=len(refs), timeout=LOOK_TIMEOUT_S)
-    return [node for node, ref in zip(nodes, refs, strict=True) if _answer(ref)]
+    return [node for node, ref in zip(nodes, refs, strict=True) if answer_of(ref, ANSWERED_S)]
 
 
 def _between_two_here(data_dir: str | None, group: str, member_id: MemberId) -> bool:
