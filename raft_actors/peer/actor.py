@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,6 +44,11 @@ from raft_actors.storage.place import member_path
 from raft_actors.storage.visit import peek_identity
 
 LOG: Final = logging.getLogger("raft_actors.peer")
+
+ANSWER_S: Final = 0.2
+"""For `kill`'s answer to be on its way before its process ends."""
+LEAVE_S: Final = 5.0
+"""For Ray to end a process that asked for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,17 +235,25 @@ class RayPeer:
         try:
             self._peer.kill(timeout_s)
         finally:
-            threading.Timer(0.2, me.leave.remote).start()  # after this call's answer is on its way
-
-    @ray.method(concurrency_group="admin")
-    def leave(self) -> None:
-        """End this process for good; used by `kill`."""
-        ray.actor.exit_actor()
+            threading.Timer(ANSWER_S, _leave, (me,)).start()
 
     @ray.method(concurrency_group="admin")
     def restart(self) -> None:
         """Clear a STOPPED file and start the process anew."""
         self._peer.restart()
+
+
+def _leave(me: Any) -> None:
+    """End this actor and its process for good.
+
+    Not `exit_actor`: it waits for every call that this process made, to a peer that stands still as to itself, and
+    meanwhile the actor keeps its name and answers nobody, so that nothing comes in its place.
+    """
+    try:
+        ray.kill(me, no_restart=True)
+        time.sleep(LEAVE_S)
+    finally:  # nobody at Ray's end to ask
+        os._exit(1)
 
 
 RaftPeer: Any = ray.remote(

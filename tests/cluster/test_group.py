@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -155,6 +156,19 @@ class TestRuaftsCalls:
         assert ray.get([peer.kill.remote(), peer.kill.remote()], timeout=20) == [None, None]
         eventually(lambda: all_running("tally"))
         assert group.status()[0].pid != pid
+
+    def test_the_process_leaves_though_another_member_answers_none_of_its_calls(self, group: raft_actors.Group) -> None:
+        members = group.status()
+        leader = next(member for member in members if member.role == "leader")
+        follower = next(member for member in members if member.role != "leader")
+        left, stopped = psutil.Process(leader.pid), psutil.Process(follower.pid)
+        stopped.suspend()
+        try:
+            submit_once(group, "while one stands still")  # and a call to it is under way
+            ray.get(group.peers[leader.id].kill.remote(), timeout=20)
+            left.wait(timeout=15)
+        finally:
+            stopped.resume()
 
     def test_an_unknown_group_is_named(self, ray_cluster: None) -> None:
         with pytest.raises(raft_actors.UnknownGroup, match="no group 'nobody' runs"):
