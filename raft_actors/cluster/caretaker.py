@@ -25,6 +25,7 @@ from raft_actors.cluster.membership import ask_membership
 from raft_actors.cluster.nodes import Found, Node, live_nodes, set_aside_on, survey
 from raft_actors.cluster.options import GroupOptions
 from raft_actors.cluster.placing import for_vacant_place, names, pin_of
+from raft_actors.cluster.silences import Silences
 from raft_actors.cluster.upkeep import End, Fill, Seen, Step, in_words, lost, next_steps
 from raft_actors.core.effects import ChangeRefused
 from raft_actors.core.types import DirectoryId, MemberId
@@ -57,6 +58,7 @@ class Caretaker:
         self._where: dict[MemberId, str] = {}
         """On which node, by its id, a vacant place was tried."""
         self._refused: Counter[str] = Counter()
+        self._silences = Silences()
         self._lost: frozenset[DirectoryId] = frozenset()
         self._before: list[Step] = []
         self.pause_s = PAUSE_S[1]
@@ -77,6 +79,7 @@ class Caretaker:
         view = ask_membership(self._actors.peers)
         if view is None:
             return
+        view = self._silences.across_leaders(view, int(time.monotonic() * 1000))
         steps = next_steps(
             view,
             seen,

@@ -4,7 +4,7 @@ Here:   `next_steps`: from what the leader confirmed and what the actors say, to
 Never:  doing them (caretaker.py), asking (membership.py), which node is best (placing.py).
 
 Truth is in the log (docs/adr/0013): a vacant place wants somebody, a non-voter shall vote, who is not listed shall not
-be there. The keeper forgets everything between two looks, and may die in each. So a step is only ever derived from what
+be there. The keeper may forget everything between two looks, and die in each. So a step is only ever derived from what
 is there, is harmless when it was done already, and changes the log only for the configuration that it was derived from.
 
 Losing data is the one thing that a keeper could do. So an actor is ended only at a place that is vacant, or not

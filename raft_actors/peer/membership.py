@@ -25,6 +25,8 @@ class MemberLine:
     """Entries that it is not known to hold of those that are committed; None for a vacant place."""
     silent_ms: int | None
     """For how long the leader has not heard of it, counted from its election at the earliest; None if vacant."""
+    heard: bool
+    """Whether it has answered this leader since its election."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +53,16 @@ def membership_of(state: State, now_ms: int) -> Membership | None:
     if leading is None:
         return None
 
-    def line(directory_id: DirectoryId) -> tuple[int, int]:
+    def line(directory_id: DirectoryId) -> tuple[int, int, bool]:
         progress = leading.progress.get(directory_id)
         if progress is None:  # ourselves
-            return max(0, state.commit_index - state.durable_index), 0
-        return max(0, state.commit_index - progress.match_index), now_ms - progress.last_answer_ms
+            return max(0, state.commit_index - state.durable_index), 0, True
+        silent_ms, heard = now_ms - progress.last_answer_ms, progress.last_answer_ms > leading.since_ms
+        return max(0, state.commit_index - progress.match_index), silent_ms, heard
 
     lines = []
     for member in configurations.in_force.members:
-        lag, silent_ms = (None, None) if member.vacant else line(member.directory_id)
+        lag, silent_ms, heard = (None, None, False) if member.vacant else line(member.directory_id)
         lines.append(
             MemberLine(
                 member_id=member.member_id,
@@ -67,6 +70,7 @@ def membership_of(state: State, now_ms: int) -> Membership | None:
                 voter=member.voter,
                 lag=lag,
                 silent_ms=silent_ms,
+                heard=heard,
             )
         )
     return Membership(

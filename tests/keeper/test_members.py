@@ -55,6 +55,7 @@ class Leader(Members):
                 voter=line.voter,
                 lag=None if line.vacant else 0,
                 silent_ms=None if line.vacant else 0,
+                heard=not line.vacant,
             )
             for line in self.members.members
         )

@@ -31,7 +31,12 @@ OLD, NEW = directory_id(2), directory_id(2, 1)
 
 def voter(number: int, *, silent_ms: int = 0) -> MemberLine:
     return MemberLine(
-        member_id=MemberId(number), directory_id=directory_id(number), voter=True, lag=0, silent_ms=silent_ms
+        member_id=MemberId(number),
+        directory_id=directory_id(number),
+        voter=True,
+        lag=0,
+        silent_ms=silent_ms,
+        heard=True,
     )
 
 
@@ -40,7 +45,7 @@ def non_voter(number: int, *, lag: int = 0, silent_ms: int = 0) -> MemberLine:
 
 
 def vacant(number: int) -> MemberLine:
-    return MemberLine(member_id=MemberId(number), directory_id=None, voter=False, lag=None, silent_ms=None)
+    return MemberLine(member_id=MemberId(number), directory_id=None, voter=False, lag=None, silent_ms=None, heard=False)
 
 
 def view(*lines: MemberLine, committed: bool = True) -> Membership:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from raft_actors.cluster.silences import Silences
 from raft_actors.cluster.upkeep import End, Fill, Seen, lost, next_steps
 from raft_actors.core.effects import ChangeRefusal, TransferEnded
 from raft_actors.core.entries import Configuration
@@ -59,6 +60,7 @@ class Administrator:
         """At the keeper's last look."""
         self._since: dict[MemberId, tuple[tuple[PeerState | None, DirectoryId | None] | None, int]] = {}
         """What each said last, and since when it does."""
+        self._silences = Silences()
         self._lost_before: frozenset[DirectoryId] = frozenset()
         if self._options.administered:
             self._later()
@@ -102,6 +104,7 @@ class Administrator:
         view = membership_of(leader.engine.state, leader.clock.now_ms())
         if view is None or leader.engine.state.configurations.in_force != self._world.checks.newest_configuration:
             return None
+        view = self._silences.across_leaders(view, self._world.timeline.now_us // 1000)
         steps = next_steps(
             view,
             seen,

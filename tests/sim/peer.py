@@ -95,8 +95,8 @@ class PeerProcess(Administration, Process):
         """To the application that is attached."""
         self.links: list[Link] = []
         """All connections there were; an ended one is closed again for nothing."""
-        self.open_calls: dict[RpcId, MemberId] = {}
-        """Calls to other peers that have not ended."""
+        self.open_calls: dict[RpcId, tuple[MemberId, int]] = {}
+        """Calls to other peers that have not ended: to whom, and when they were made."""
         self.asked: dict[RequestId, Asked] = {}
         self.reads: dict[int, tuple[Link, int]] = {}
         self.proposals: dict[int, tuple[Link, int]] = {}
@@ -190,7 +190,7 @@ class PeerProcess(Administration, Process):
 
     def call(self, rpc_id: RpcId, envelope: Envelope) -> None:
         self.member.world.checks.called(self.member, rpc_id, envelope)
-        self.open_calls[rpc_id] = envelope.to
+        self.open_calls[rpc_id] = envelope.to, self._timeline.now_us
         if self._disk.tells_durable:
             self.member.world.watch.held_for_write()
         self._send_call(envelope.to, METHODS[type(envelope.message)], rpc_id, envelope)
@@ -220,14 +220,12 @@ class PeerProcess(Administration, Process):
         if isinstance(rpc_id, Fetch):
             self.transfers.ended(rpc_id, content)
             return
-        to = self.open_calls.pop(rpc_id, None)
-        if to is None and content is None:
-            return  # an answer came first
-        if to is None:
-            return  # Ray ends a call once
+        call = self.open_calls.pop(rpc_id, None)
+        if call is None:
+            return  # Ray ends a call once: with its first answer
         self.member.world.checks.call_ended(self.member, rpc_id)
         envelope = decode_envelope(content) if type(content) is bytes else content
-        self.engine.call_ended(rpc_id, to, envelope)
+        self.engine.call_ended(rpc_id, call[0], envelope)
 
     def receive(self, caller: PeerProcess, rpc_id: CallId, content: Any) -> None:
         """Another peer's request arrives."""

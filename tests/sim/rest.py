@@ -62,6 +62,7 @@ class Rest:
             self._until(self._lacking_members)
         self._until(self._lacking_rest)
         self._world.checks.at_rest(self._world.whole_members())
+        self._until(self._lacking_calm)
         led, reasons = self._world.checks.newest_led, self._reasons_to_go()
         self._demand_snapshots()
         self._demand("get", [*self._world.keys.in_use, *self._world.keys.given_up])
@@ -123,9 +124,22 @@ class Rest:
         return None
 
     def _reasons_to_go(self) -> int:
-        """How often a leader went that was not disturbed: it was asked to, or its application was slow."""
+        """How often a leader may have gone that was not disturbed: it was asked to hand over (somebody who was told to
+        campaign may do so after that was given up), or its application was slow."""
         counts = self._world.watch.counts
-        return counts["transfer moved"] + counts["leader stepped down without application"]
+        transfers = sum(count for what, count in counts.items() if what.startswith("transfer "))
+        return transfers + counts["leader stepped down without application"]
+
+    def _lacking_calm(self) -> str | None:
+        """Who still waits for calls that were lost before the healing. While they take all slots to a member, it gets
+        one message a second (DESIGN 4, "Bounds"), which may be less often than it has elections."""
+        before_us = self._world.timeline.now_us - self._world.options.config.rpc_deadline_ms * 1000
+        whole = {member.member_id: member.peer for member in self._world.whole_members()}
+        for member_id, peer in whole.items():
+            for to, made_us in () if peer is None else peer.open_calls.values():
+                if to in whole and made_us < before_us:
+                    return f"a call of member {member_id} to {to} hangs"
+        return self._lacking_rest()
 
     def _be_quiet(self) -> None:
         """For some election timeouts, where somebody lives on who does not belong to the group any more."""
