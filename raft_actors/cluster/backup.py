@@ -46,7 +46,7 @@ from raft_actors.errors import (
 from raft_actors.names import check_group, keeper_name, peer_name
 from raft_actors.storage.backups import BackupReader, BackupWriter, header_of
 from raft_actors.storage.founding import Founded
-from raft_actors.storage.snapshots import SnapshotHeader, encode_header
+from raft_actors.storage.snapshot_records import SnapshotHeader, encode_header
 
 Told = Callable[[int], None]
 """Of how many more bytes of the state are done."""

@@ -124,7 +124,7 @@ class RayPeer:
 
     @ray.method(concurrency_group="snapshots")
     def snapshot_header(self) -> bytes | None:
-        """What the newest snapshot of this member stands for, as its file begins (storage/snapshots.py)."""
+        """What the newest snapshot of this member stands for, as its file begins (storage/snapshot_records.py)."""
         return self._peer.snapshot_header()
 
     @ray.method(concurrency_group="snapshots")

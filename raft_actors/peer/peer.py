@@ -26,9 +26,8 @@ from raft_actors.application.slices import Slice
 from raft_actors.codec import CodecError, decode_genesis
 from raft_actors.core import State
 from raft_actors.core.entries import Genesis
-from raft_actors.core.events import HelloReceived
 from raft_actors.core.types import Role
-from raft_actors.envelopes import Hello, decode_hello, decode_join, encode_hello
+from raft_actors.envelopes import Hello, decode_join, encode_hello
 from raft_actors.errors import (
     DaemonFailed,
     DirectoryLocked,
@@ -45,8 +44,6 @@ from raft_actors.peer.snapshots import NotSaved, SaveAnswer
 from raft_actors.peer.standing import PeerState, Standing, status_of_running
 from raft_actors.peer.surroundings import PeerOptions, Surroundings
 from raft_actors.storage.interface import Storage
-from raft_actors.storage.records import Identity
-from raft_actors.storage.snapshots import SnapshotHeader, encode_header
 
 LOCK_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between attempts to lock the directory: a zombie of a dead raylet holds it for seconds."""
@@ -305,21 +302,8 @@ class Peer:
     def hello(self, data: bytes) -> None:
         """Another peer (re)started."""
         runtime = self._runtime
-        if runtime is None:
-            return
-        try:
-            hello = decode_hello(data)
-        except CodecError:
-            runtime.ask(lambda engine: engine.dropped.update(["malformed"]), ASK_TIMEOUT_MS)
-            return
-        runtime.hello(
-            HelloReceived(
-                now_ms=self._clock.now_ms(),
-                cluster_id=hello.cluster_id,
-                sender=hello.sender,
-                incarnation=hello.incarnation,
-            )
-        )
+        if runtime is not None:
+            runtime.hello(data)
 
     def report_chains(self, data: bytes) -> None:
         """Another peer compares state chains."""
@@ -365,14 +349,9 @@ class Peer:
 
     def snapshot_header(self) -> bytes | None:
         """The first record of this member's newest snapshot file: what it stands for. None: it has none, or not now."""
-        runtime, genesis, incarnation = self._runtime, self._standing.genesis, self._standing.incarnation
+        runtime = self._runtime
         meta = None if runtime is None else runtime.engine.snapshots.stored
-        if meta is None or genesis is None or incarnation is None:
-            return None
-        identity = Identity(
-            directory_id=incarnation.directory_id, group=self._options.group, member_id=self._options.member_id
-        )
-        return encode_header(SnapshotHeader(identity=identity, genesis=genesis, meta=meta))[0]
+        return None if meta is None else self._standing.snapshot_header(meta)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from raft_actors.core.entries import Genesis
 from raft_actors.core.events import Change, Event, HeartbeatDue, HelloReceived, RequestReceived
 from raft_actors.core.messages import Envelope
 from raft_actors.core.types import DirectoryId, LogIndex, RequestId, Role
-from raft_actors.envelopes import decode_envelope, encode_envelope
+from raft_actors.envelopes import decode_envelope, decode_hello, encode_envelope
 from raft_actors.errors import DaemonFailed, SnapshotDamaged, StorageFailed
 from raft_actors.gauges import StallGauge
 from raft_actors.peer.chains import CHAIN_REPORT
@@ -160,9 +160,20 @@ class Runtime:
         reply: Envelope | None = self._queues.waiting.wait(number, future, self._config.rpc_deadline_ms)
         return None if reply is None else encode_envelope(reply)
 
-    def hello(self, sender: HelloReceived) -> None:
+    def hello(self, data: bytes) -> None:
         """Another peer says that it (re)started."""
-        self._queues.inbox.put(lambda engine: engine.handle(sender))
+        try:
+            hello = decode_hello(data)
+        except CodecError:
+            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            return
+        event = HelloReceived(
+            now_ms=self._clock.now_ms(),
+            cluster_id=hello.cluster_id,
+            sender=hello.sender,
+            incarnation=hello.incarnation,
+        )
+        self._queues.inbox.put(lambda engine: engine.handle(event))
 
     def chains_reported(self, data: bytes) -> None:
         """Another peer reports its chains, or what is agreed."""

@@ -14,10 +14,12 @@ from typing import Any
 from raft_actors.application.packing import TEXT_CHARS_MAX
 from raft_actors.codec import encode_configuration, encode_genesis
 from raft_actors.core import State
-from raft_actors.core.entries import Genesis
+from raft_actors.core.entries import Genesis, SnapshotMeta
 from raft_actors.core.types import Incarnation
 from raft_actors.peer.runtime import Runtime
 from raft_actors.peer.surroundings import PeerOptions
+from raft_actors.storage.records import Identity
+from raft_actors.storage.snapshot_records import SnapshotHeader, encode_header
 
 
 class PeerState(Enum):
@@ -59,6 +61,15 @@ class Standing:
     def status(self, running: State | None) -> dict[str, Any]:
         """What `kv.status` shows of a peer in any state."""
         return {**self._who(running), "uptime_s": round(time.monotonic() - self.started_s, 1)}
+
+    def snapshot_header(self, meta: SnapshotMeta) -> bytes | None:
+        """The first record of the file of this member's snapshot. None: it does not belong to a cluster yet."""
+        if self.genesis is None or self.incarnation is None:
+            return None
+        identity = Identity(
+            directory_id=self.incarnation.directory_id, group=self.options.group, member_id=self.options.member_id
+        )
+        return encode_header(SnapshotHeader(identity=identity, genesis=self.genesis, meta=meta))[0]
 
     def why_not_running(self) -> str:
         """For the application, which asks again."""

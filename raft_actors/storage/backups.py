@@ -1,7 +1,7 @@
 """Backup files: a snapshot of a group in a file of its own, written and read with every checksum.
 
-Here:   `BackupWriter`, `BackupReader`. The form is that of a snapshot file (snapshots.py, docs/FORMATS.md): so one
-        reader serves both, and the newest snapshot file of a member that is lost is as good as a backup.
+Here:   `BackupWriter`, `BackupReader`. The form is that of a snapshot file (snapshot_records.py, docs/FORMATS.md): so
+        one reader serves both, and the newest snapshot file of a member that is lost is as good as a backup.
 Never:  where the state comes from (raft_actors/cluster/backup.py), what becomes of it (founding.py).
 
 A file gets its name only when all of it was synced, and a file that was there before stays as it was until then. A file
@@ -22,14 +22,8 @@ from raft_actors.errors import AlreadyThere, BackupDamaged, BackupFailed, Backup
 from raft_actors.storage.files import FILE_MODE, OsFiles
 from raft_actors.storage.image import ImpossibleRecord
 from raft_actors.storage.records import FORMAT_VERSION, MAGIC, SNAPSHOT_HEADER, Frame, read_frame
-from raft_actors.storage.snapshots import (
-    SnapshotHeader,
-    SnapshotRecords,
-    decode_header,
-    encode_chunk,
-    encode_end,
-    encode_header,
-)
+from raft_actors.storage.snapshot_records import SnapshotHeader, decode_header, encode_chunk, encode_end, encode_header
+from raft_actors.storage.snapshots import SnapshotRecords
 
 UNFINISHED_SUFFIX: Final = ".part"
 """Of a backup on its way, beside its name; it counts for nothing."""

@@ -15,7 +15,7 @@ header and IDENTITY start from 0 and can be read without knowing whose they are.
     segment = segment header, then groups and synced marks in any order
     group   = group header, (genesis | hard state | entry | truncation | reset)+, group trailer
 
-snapshots.py has the records of snapshots, in the same frame.
+snapshot_records.py has the records of snapshots, in the same frame.
 
 A zero is no magic and no type: zero-filled space never parses. The frame and the CRC rule of a segment header and of
 IDENTITY stay as they are in every later version, so that `version` can be trusted once the CRC holds.

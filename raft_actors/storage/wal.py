@@ -55,13 +55,8 @@ from raft_actors.storage.records import (
 )
 from raft_actors.storage.recovery import RecoveredLog, recover
 from raft_actors.storage.segments import LogFile, first_needed, segment_name
-from raft_actors.storage.snapshots import (
-    SnapshotHeader,
-    SnapshotName,
-    SnapshotReader,
-    SnapshotWriter,
-    newest_names,
-)
+from raft_actors.storage.snapshot_records import SnapshotHeader, SnapshotName, newest_names
+from raft_actors.storage.snapshots import SnapshotReader, SnapshotWriter
 
 
 class FileStorage:

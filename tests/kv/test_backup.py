@@ -28,7 +28,7 @@ from raft_actors.errors import (
 )
 from raft_actors.storage.backups import BackupWriter
 from raft_actors.storage.records import Identity
-from raft_actors.storage.snapshots import SnapshotHeader
+from raft_actors.storage.snapshot_records import SnapshotHeader
 
 MEMBERS = (Member(member_id=MemberId(0), directory_id=DirectoryId(b"A" * 16), voter=True),)
 LIMITS = Limits(value_bytes_max=2048)

@@ -19,7 +19,7 @@ from raft_actors.peer.perform import Queues
 from raft_actors.peer.shelf import SnapshotShelf
 from raft_actors.storage.memory import MemoryDisk, MemorySnapshot, MemoryStorage
 from tests.core.builders import directory, entry, snapshot
-from tests.peer.test_peer import Unreachable, genesis
+from tests.peer.node import Unreachable, genesis
 from tests.peer.test_runtime import runtime_of
 from tests.rig.disks import GROUP, directory_id
 

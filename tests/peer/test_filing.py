@@ -11,7 +11,7 @@ from raft_actors.core.types import EntryId, LogIndex, MemberId
 from raft_actors.peer.filing import AbandonSnapshot, Filed, NameSnapshot, SnapshotFiler, Step, StoreSlice
 from raft_actors.storage.memory import MemoryDisk, MemoryStorage
 from tests.core.builders import snapshot
-from tests.peer.test_peer import genesis
+from tests.peer.node import genesis
 from tests.rig.disks import GROUP, directory_id
 
 

@@ -2,201 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import queue
-import random
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
-from raft_actors.application import exchange
-from raft_actors.application.exchange import Attach, Epoch, NotLeader, NotReady, Overloaded, ReadAt, Started
+from raft_actors.application.exchange import NotLeader, NotReady
 from raft_actors.application.frames import RawFrame, encode_batch
-from raft_actors.application.packing import TEXT_CHARS_MAX
-from raft_actors.codec import cluster_id_of, encode_genesis
-from raft_actors.config import RaftConfig
-from raft_actors.core.entries import Configuration, Genesis, Member
-from raft_actors.core.types import DirectoryId, LogIndex, MemberId
+from raft_actors.codec import encode_genesis
+from raft_actors.core.types import MemberId
 from raft_actors.envelopes import Join, decode_hello, encode_join
-from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageError, StorageFailed
+from raft_actors.errors import DirectoryLocked, ForeignDirectory, LogDamaged, PeerFailed, StorageFailed
 from raft_actors.peer import peer as peer_module
 from raft_actors.peer.beside import Beside
-from raft_actors.peer.links import Done, Transport
-from raft_actors.peer.peer import Peer
-from raft_actors.peer.surroundings import PeerOptions
-from raft_actors.storage.backups import header_of
-from raft_actors.storage.interface import Storage
-from raft_actors.storage.memory import MemoryDisk, MemoryStorage
-from tests.application.builders import EPOCH
-from tests.peer.test_runtime import DAEMONS, LONG_S, Application, wait_for
-from tests.rig.disks import GROUP, directory_id
-from tests.storage.logs import append, command, entry, meta, take_snapshot, vote
-
-ONE = MemberId(1)
-QUIET = RaftConfig(election_timeout_ms_min=600_000, election_timeout_ms_max=900_000, check_quorum_ms=900_000)
-"""Nobody campaigns while a test lasts."""
-QUICK = RaftConfig(
-    heartbeat_interval_ms=20, election_timeout_ms_min=80, election_timeout_ms_max=160, check_quorum_ms=160
+from tests.peer.node import (
+    ATTACH,
+    ONE,
+    QUICK,
+    Begin,
+    Link,
+    Node,
+    elsewhere,
+    error_of,
+    failures_of,
+    genesis,
+    state_of,
+    wait_for_state,
 )
-ATTACH = Attach(epoch=EPOCH, cluster_id=None, applied_index=LogIndex(0), checkpoints=(), provenance=None)
-DESCRIBED = {
-    *("group", "member_id", "state", "error", "directory_id", "start_count", "genesis"),
-    *("configuration", "configuration_index"),
-}
-
-
-def genesis(*numbers: int, group: str = GROUP, directory_ids: Callable[[int], DirectoryId] = directory_id) -> Genesis:
-    members = tuple(
-        Member(member_id=MemberId(number), directory_id=directory_ids(number), voter=True) for number in numbers or (1,)
-    )
-    return Genesis(
-        cluster_id=cluster_id_of(group, members, b""),
-        group=group,
-        configuration=Configuration(members=members),
-        settings=b"",
-    )
-
-
-def elsewhere(number: int) -> DirectoryId:
-    """Another directory than the one this member has."""
-    return directory_id(number, wipes=1)
-
-
-class Unreachable:
-    """A transport whose calls never end; `failure` is raised by the next one."""
-
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
-        self.closed = False
-
-    def call(self, to: MemberId, method: str, data: bytes, done: Done) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-    def know(self, others: tuple[MemberId, ...]) -> None:
-        self.known = others
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Node:
-    """What outlives the process: a disk and a STOPPED file; and what a test wants to go wrong (surroundings.py)."""
-
-    def __init__(self, holding: Genesis | None = None) -> None:
-        self.disk = MemoryDisk(directory_id=directory_id(1))
-        if holding is not None:
-            self.disk.groups.append((holding,))
-        self.refusals: list[Exception] = []
-        """Raised by the next opens, in order."""
-        self.refusing: Exception | None = None
-        """Raised by every open."""
-        self.may_open, self.may_stop = threading.Event(), threading.Event()
-        self.may_open.set()
-        self.may_stop.set()
-        self.opening, self.ended = threading.Event(), threading.Event()
-        self.stopped: str | None = None
-        self.unwritable: Exception | None = None
-        self.end_reasons: list[str] = []
-        self.transport = Unreachable()
-        self.others: tuple[MemberId, ...] = ()
-        self.hello = b""
-
-    def open_storage(self) -> Storage:
-        self.opening.set()
-        assert self.may_open.wait(LONG_S)
-        if self.refusals:
-            raise self.refusals.pop(0)
-        if self.refusing is not None:
-            raise self.refusing
-        return MemoryStorage.open(self.disk, group=GROUP, member_id=ONE)
-
-    def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
-        self.others, self.hello = others, hello
-        return self.transport
-
-    def stopped_reason(self) -> str | None:
-        return self.stopped
-
-    def write_stopped(self, reason: str) -> None:
-        assert self.may_stop.wait(LONG_S)
-        if self.unwritable is not None:
-            raise self.unwritable
-        self.stopped = reason
-
-    def clear_stopped(self) -> None:
-        self.stopped = None
-
-    def end_process(self, why: str) -> None:
-        self.end_reasons.append(why)
-        self.ended.set()
-
-
-class Link(Application):
-    """An application's link that hands its answers to the test."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answered: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
-
-    def proposal_answered(self, number: int, answer: exchange.ProposeAnswer | None) -> None:
-        self.answered.put((number, answer))
-
-    def read_answered(self, number: int, answer: exchange.ReadAnswer | None) -> None:
-        self.answered.put((number, answer))
-
-
-Begin = Callable[..., Peer]
-
-
-@pytest.fixture
-def begin() -> Iterator[Begin]:
-    """Start a process on a node; it is killed at the end, whatever it says then."""
-    begun: list[tuple[Peer, Node]] = []
-
-    def begin(node: Node, config: RaftConfig = QUIET) -> Peer:
-        options = PeerOptions(group=GROUP, member_id=ONE, config=config)
-        peer = Peer(options, node, dice=random.Random(1))
-        begun.append((peer, node))
-        return peer
-
-    yield begin
-    for peer, node in begun:
-        node.may_open.set()
-        node.may_stop.set()
-        with contextlib.suppress(PeerFailed):  # the tests say what is to be expected
-            peer.kill(LONG_S)
+from tests.peer.test_runtime import DAEMONS, LONG_S, wait_for
+from tests.rig.disks import directory_id
 
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_module, "LOCK_RETRY_S", (0.001, 0.002))
     monkeypatch.setattr(peer_module, "IO_RETRY_S", (0.001, 0.002))
-
-
-def state_of(peer: Peer) -> str:
-    state: str = peer.describe()["state"]
-    return state
-
-
-def wait_for_state(peer: Peer, state: str) -> None:
-    wait_for(lambda: state_of(peer) == state)
-
-
-def error_of(peer: Peer) -> str:
-    return str(peer.describe()["error"])
-
-
-def failures_of(peer: Peer) -> list[str]:
-    with pytest.raises(PeerFailed) as raised:
-        peer.kill(LONG_S)
-    failures: list[str] = raised.value.failures
-    assert str(raised.value) == f"member 1: {'; '.join(failures)}"
-    return failures
 
 
 def recorded_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -588,140 +429,3 @@ class TestKill:
         assert peer.bootstrap(encode_genesis(genesis(1))) == "member 1 is being killed"
         assert node.disk.groups == []
         peer._leave.clear()
-
-
-class TestQuestions:
-    """`describe`, `status` and `get_state` answer in every state."""
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("state", ["starting", "uninitialised", "recovering", "running", "failed", "killed"])
-    def test_every_state_has_an_answer(self, begin: Begin, state: str) -> None:
-        holding = {"running": genesis(1, 2, 3), "recovering": genesis(1, directory_ids=elsewhere)}
-        node = Node(holding.get(state))
-        if state == "starting":
-            node.may_open.clear()
-        if state == "failed":
-            node.refusing = StorageError("no")
-        peer = begin(node)
-        if state == "killed":
-            peer.kill(LONG_S)
-        wait_for_state(peer, state)
-        described, status = peer.describe(), peer.status()
-        assert set(described) == DESCRIBED
-        assert (described["group"], described["member_id"]) == (GROUP, 1)
-        assert status["state"] == state
-        assert status["uptime_s"] >= 0
-        assert json.dumps({name: value for name, value in status.items() if type(value) is not bytes})
-        assert peer.get_state() == (0, False)
-        runs = state in ("running", "recovering")
-        assert ("commit_index" in status) == runs
-        if runs:
-            assert (status["role"], status["term"], status["application"]) == ("follower", 0, False)
-            assert (status["last_index"], status["log_bytes"], status["dropped"]) == (0, 0, {})
-
-    def test_its_newest_snapshot_says_what_it_stands_for_as_a_backup_begins(self, begin: Begin) -> None:
-        node = Node(genesis(1, 2, 3))
-        storage = node.open_storage()
-        storage.write([vote(1), append(entry(1, 1), command(1, 2))])
-        take_snapshot(storage, 1, 2)
-        storage.close()
-        peer = begin(node)
-        wait_for_state(peer, "recovering")  # the snapshot's configuration lists others
-        record = peer.snapshot_header()
-        assert record is not None
-        said = header_of(record)
-        assert (said.genesis, said.meta) == (genesis(1, 2, 3), meta(1, 2))
-        assert (said.identity.group, said.identity.member_id) == (GROUP, ONE)
-        assert said.identity.directory_id == peer.describe()["directory_id"]
-
-    @pytest.mark.parametrize("holding", [None, genesis(1, 2, 3)])
-    def test_without_a_snapshot_there_is_none_to_be_read(self, begin: Begin, holding: Genesis | None) -> None:
-        peer = begin(Node(holding))
-        wait_for_state(peer, "uninitialised" if holding is None else "running")
-        assert peer.snapshot_header() is None
-
-    def test_a_peer_that_does_not_run_turns_everybody_away(self, begin: Begin) -> None:
-        peer = begin(Node())
-        wait_for_state(peer, "uninitialised")
-        assert peer.receive(b"anything") is None
-        peer.hello(b"anything")
-        peer.report_chains(b"anything")
-        assert peer.propose(b"") == NotLeader(leader=None)
-        assert peer.read() == NotLeader(leader=None)
-
-    def test_an_application_is_told_to_ask_again_and_not_left_waiting(self, begin: Begin) -> None:
-        peer = begin(Node())
-        wait_for_state(peer, "uninitialised")
-        assert Beside(peer).application_attaches(ATTACH, Link()) == NotReady(why="member 1 is uninitialised")
-        for ask in (
-            lambda link: Beside(peer).application_proposes(b"", link, 1),
-            lambda link: Beside(peer).application_reads(link, 1),
-        ):
-            link = Link()
-            ask(link)
-            assert link.closed
-        Beside(peer).application_gone(Link())
-
-    def test_a_long_story_still_fits_into_the_answer_to_an_application(self, begin: Begin) -> None:
-        """A longer text would be malformed to the application, and it would never hear why."""
-        node = Node()
-        node.refusing = StorageError("x" * 2 * TEXT_CHARS_MAX)
-        peer = begin(node)
-        wait_for_state(peer, "failed")
-        answer = Beside(peer).application_attaches(ATTACH, Link())
-        assert answer is not None
-        assert exchange.ATTACH_ANSWER.decode(exchange.ATTACH_ANSWER.encode(answer)) == answer
-
-    @pytest.mark.slow
-    def test_what_is_no_message_is_counted_timing_sensitive(self, begin: Begin) -> None:
-        peer = begin(Node(genesis(1, 2, 3)))
-        wait_for_state(peer, "running")
-        assert peer.receive(b"no envelope") is None
-        peer.hello(b"no hello")
-        peer.report_chains(b"no report")
-        wait_for(lambda: peer.status()["dropped"] == {"malformed": 3})
-
-    @pytest.mark.slow
-    def test_a_proposal_above_the_limit_is_refused_before_anybody_reads_it(self, begin: Begin) -> None:
-        peer = begin(Node(genesis(1, 2, 3)))
-        wait_for_state(peer, "running")
-        assert peer.propose(bytes(QUIET.proposal_bytes_max + 1)) == Overloaded()
-
-
-class TestApplication:
-    @pytest.mark.slow
-    def test_it_attaches_proposes_reads_and_goes_timing_sensitive(self, begin: Begin) -> None:
-        """A group of one: everything that a co-located application asks is answered under its number."""
-        peer = begin(Node(genesis(1)), QUICK)
-        wait_for(lambda: peer.get_state()[1])
-        link = Link()
-        link.host.attach(Epoch(EPOCH))
-        assert Beside(peer).application_attaches(ATTACH, link) is None
-        assert link.ready.wait(LONG_S)
-        Beside(peer).application_proposes(encode_batch([RawFrame(command=b"x")]), link, 41)
-        number, started = link.answered.get(timeout=LONG_S)
-        assert number == 41
-        assert isinstance(started, Started)
-        wait_for(lambda: link.journal.commands == [b"x"])
-        Beside(peer).application_reads(link, 42)
-        number, read_at = link.answered.get(timeout=LONG_S)
-        assert number == 42
-        assert isinstance(read_at, ReadAt)
-        assert read_at.index >= started.index
-        wait_for(lambda: peer.status()["last_applied"] == peer.status()["last_index"])
-        assert peer.status()["application"]
-        Beside(peer).application_gone(link)
-        wait_for(lambda: not peer.status()["application"])
-
-    @pytest.mark.slow
-    def test_the_end_of_an_earlier_link_is_not_the_end_of_the_present_one_timing_sensitive(self, begin: Begin) -> None:
-        peer = begin(Node(genesis(1, 2, 3)))
-        wait_for_state(peer, "running")
-        earlier, present = Link(), Link()
-        for link in (earlier, present):
-            assert Beside(peer).application_attaches(ATTACH, link) is None
-            assert link.ready.wait(LONG_S)
-        Beside(peer).application_gone(earlier)
-        Beside(peer).application_reads(present, 1)  # a question behind it
-        assert present.answered.get(timeout=LONG_S) == (1, NotLeader(leader=None))
-        assert peer.status()["application"]

@@ -28,7 +28,7 @@ from raft_actors.errors import (
 from raft_actors.storage import records
 from raft_actors.storage.backups import BackupReader, BackupWriter, header_of
 from raft_actors.storage.records import SEGMENT_HEADER, SNAPSHOT_HEADER, Identity, encode_frame
-from raft_actors.storage.snapshots import SnapshotHeader, encode_header
+from raft_actors.storage.snapshot_records import SnapshotHeader, encode_header
 from raft_actors.storage.wal import FileStorage
 from tests.storage.logs import GENESIS, GROUP, MEMBER, OTHER, append, command, entry, meta, take_snapshot, vote
 

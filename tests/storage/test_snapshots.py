@@ -14,7 +14,7 @@ from raft_actors.errors import ForeignDirectory, LogDamaged, NewerFormat, Snapsh
 from raft_actors.storage.files import Room
 from raft_actors.storage.records import SNAPSHOT_CHUNK, encode_frame, read_frame
 from raft_actors.storage.segments import segment_name
-from raft_actors.storage.snapshots import newest_names
+from raft_actors.storage.snapshot_records import newest_names
 from raft_actors.storage.wal import FileStorage
 from tests.storage.faulty_files import PATH, FaultyFiles, everything, nothing
 from tests.storage.logs import (

@@ -21,7 +21,7 @@ from raft_actors.storage.directory import SEGMENT_SUFFIX, SNAPSHOT_SUFFIX
 from raft_actors.storage.image import ImpossibleRecord, LogRecord
 from raft_actors.storage.interface import Recovered
 from raft_actors.storage.records import Frame, Identity, Position, SegmentHeader
-from raft_actors.storage.snapshots import SnapshotHeader
+from raft_actors.storage.snapshot_records import SnapshotHeader
 from tests.storage.campaigns.found import expect
 from tests.storage.campaigns.oracle import Model
 from tests.storage.campaigns.target import Decoder
