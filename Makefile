@@ -63,7 +63,7 @@ quick-bench: $(STAMP) ## puts against one plain Ray actor, in turns
 failover: $(STAMP) ## KILLS=10: from the leader's SIGKILL to the next acknowledged put
 	$(BIN)/python -m kv.app.bench failover --kills $(KILLS)
 
-soak: $(STAMP) ## LOAD=full|idle MINUTES=5: no new leader while nothing fails
+soak: $(STAMP) ## LOAD=full|idle MINUTES=5: no new leader and no growth while nothing fails
 	$(BIN)/python -m kv.app.bench soak --load $(LOAD) --minutes $(MINUTES)
 
 sim: $(STAMP) ## SEEDS=200000 or MINUTES=30, EVENTS=400: worlds from seeds; goes on where it was interrupted

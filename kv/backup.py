@@ -8,14 +8,13 @@ Never:  how a state gets into a file and out of it (raft_actors/cluster/backup.p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
 from kv.client import Client
-from kv.cluster import A_STORE, connect
+from kv.cluster import A_STORE, connect, store_options
 from kv.config import Config
 from kv.limits import decode_settings
 from raft_actors.application import settings as application_settings
@@ -92,16 +91,13 @@ def restore_snapshot(
     with closing(BackupReader(path)) as reader:
         wanted = _as_in_the_file(config, reader)
         verified(reader.verify())
-        options = GroupOptions(
-            **A_STORE,
-            group=name,
+        options = store_options(
+            name,
+            wanted,
             members=len(reader.said.meta.configuration.members) if members is None else members,
-            config=wanted.raft,
             data_dir=data_dir,
-            placement=tuple(placement) if placement is not None else None,
-            allow_unsafe_data_dir=wanted.allow_unsafe_data_dir,
-            settings=wanted.settings(),
-            record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
+            placement=placement,
+            record_dir=record_dir,
         )
         restore_group(reader, options, told_bytes=progress)
     start_and_write(options, {}, start_timeout_s)
@@ -176,18 +172,7 @@ def recover(
     if running:
         options = _options_of_running(plan.group, running)
     else:
-        wanted = config or Config()
-        options = GroupOptions(
-            **A_STORE,
-            group=plan.group,
-            members=1,
-            config=wanted.raft,
-            data_dir=data_dir,
-            placement=None,
-            allow_unsafe_data_dir=wanted.allow_unsafe_data_dir,
-            settings=wanted.settings(),
-            record_dir=None,
-        )
+        options = store_options(plan.group, config or Config(), members=1, data_dir=data_dir)
     founded = carry_out(plan, options)
     count = len(founded.places)
     placement = options.placement if options.placement is not None and len(options.placement) == count else None

@@ -39,6 +39,31 @@ A_STORE: Final[dict[str, Any]] = {
 """What makes a group a store."""
 
 
+def store_options(
+    name: str,
+    config: Config,
+    *,
+    members: int,
+    data_dir: str | None,
+    placement: Sequence[Mapping[str, str]] | None = None,
+    record_dir: str | None = None,
+    replace_after_s: float | None = None,
+) -> GroupOptions:
+    """A group that is this store, from what people say of it (`start`)."""
+    return GroupOptions(
+        **A_STORE,
+        group=name,
+        members=members,
+        config=config.raft,
+        data_dir=data_dir,
+        placement=None if placement is None else tuple(placement),
+        allow_unsafe_data_dir=config.allow_unsafe_data_dir,
+        settings=config.settings(),
+        record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
+        replace_after_s=replace_after_s,
+    )
+
+
 def start(
     name: str = "default",
     *,
@@ -69,17 +94,13 @@ def start(
         raise FaultsNotEnabled(
             "fault injection does not exist in this version: leave faults=True out, kill processes by their pid instead"
         )
-    wanted = config or Config()
-    options = GroupOptions(
-        **A_STORE,
-        group=name,
+    options = store_options(
+        name,
+        config or Config(),
         members=MEMBERS_DEFAULT if members is None else members,
-        config=wanted.raft,
         data_dir=data_dir,
-        placement=tuple(placement) if placement is not None else None,
-        allow_unsafe_data_dir=wanted.allow_unsafe_data_dir,
-        settings=wanted.settings(),
-        record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
+        placement=placement,
+        record_dir=record_dir,
         replace_after_s=replace_after_s,
     )
     public = options.public()

@@ -4,7 +4,8 @@ Here:   the command line of the benches: which one, how large, what is printed a
 Never:  measuring (bench_*.py).
 
 Each starts a Ray and a store of three members of its own, and leaves nothing behind. Figures go to stdout, talk to
-stderr. A target that is missed is printed; the exit code is not 0 if something was lost or a leader changed.
+stderr. A target that is missed is printed; the exit code is not 0 if something was lost, a leader changed, or a soak
+found that logs or processes grow.
 """
 
 from __future__ import annotations
@@ -76,12 +77,12 @@ def failover(context: click.Context, /, kills: int, record: Path | None) -> None
 @_record_option
 @click.pass_context
 def soak(context: click.Context, /, load: Load, minutes: float, record: Path | None) -> None:
-    """No new leader while nothing fails. A run in which a member starved is repeated once."""
+    """No new leader, and no growth, while nothing fails. A run in which a member starved is repeated once."""
     result = _soak(load, minutes, record)
     if result.elections and result.is_starved:
         _say(f"a member's loop stood still for {result.stall_ms_max:.0f} ms: starved by the machine, so once more")
         result = _soak(load, minutes, record)
-    context.exit(1 if result.elections else 0)
+    context.exit(1 if any(figure.is_met is False for figure in result.figures) else 0)
 
 
 @main.command("snapshot-pause")
