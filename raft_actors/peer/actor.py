@@ -37,7 +37,7 @@ from raft_actors.peer.peer import Peer
 from raft_actors.peer.snapshots import NotSaved, Saved
 from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.peer.transport import RayTransport
-from raft_actors.process import log_to_stderr, prefer_this_process
+from raft_actors.process import give_memory_back, log_to_stderr, prefer_this_process
 from raft_actors.storage.directory import clear_stopped, read_stopped, write_stopped
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
@@ -66,6 +66,7 @@ class RayPeer:
 
     def __init__(self, options: PeerOptions, place: PeerPlace) -> None:
         prefer_this_process()
+        give_memory_back()
         log_to_stderr()
         self._member = options.member_id
         self._peer = Peer(options, _Node(options, place))
