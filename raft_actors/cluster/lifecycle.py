@@ -214,7 +214,9 @@ def member_rows(group: str, timeout_s: float = ASK_TIMEOUT_S) -> list[MemberRow]
     ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
     return [
         MemberRow(
-            member_id=member_id, peer=answer_of(peers[member_id], 0.05), server=answer_of(servers[member_id], 0.05)
+            member_id=member_id,
+            peer=answer_of(peers[member_id], ANSWERED_S),
+            server=answer_of(servers[member_id], ANSWERED_S),
         )
         for member_id in members
     ]
@@ -281,7 +283,7 @@ def _kill_peers(peers: Mapping[MemberId, Any], timeout_s: float) -> list[str]:
     failures: list[str] = []
     for member_id, ref in refs.items():
         try:
-            ray.get(ref, timeout=0.05)
+            ray.get(ref, timeout=ANSWERED_S)
         except RayTaskError as failure:
             cause = failure.cause
             failures.extend(cause.failures if isinstance(cause, PeerFailed) else [f"member {member_id}: {cause}"])

@@ -151,7 +151,7 @@ class Runtime:
         try:
             envelope = decode_envelope(data)
         except CodecError:
-            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            self._drop_malformed()
             return None
         number, future = self._queues.waiting.begin()
         request_id = RequestId(number)
@@ -165,7 +165,7 @@ class Runtime:
         try:
             hello = decode_hello(data)
         except CodecError:
-            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            self._drop_malformed()
             return
         event = HelloReceived(
             now_ms=self._clock.now_ms(),
@@ -180,9 +180,12 @@ class Runtime:
         try:
             report = CHAIN_REPORT.decode(data)
         except Malformed:
-            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            self._drop_malformed()
             return
         self._queues.inbox.put(lambda engine: engine.chains_reported(report))
+
+    def _drop_malformed(self) -> None:
+        self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
 
     def propose(self, data: bytes, timeout_ms: int) -> exchange.ProposeAnswer | None:
         """Start one entry (Ruaft's `start`). None: nobody knows, the owner did not answer in time."""
@@ -268,7 +271,7 @@ class Runtime:
         try:
             request = SLICE_REQUEST.decode(data)
         except Malformed:
-            self._queues.inbox.put(lambda engine: engine.dropped.update(["malformed"]))
+            self._drop_malformed()
             return None
         if request.cluster_id != self._cluster_id:
             self._queues.inbox.put(lambda engine: engine.dropped.update(["foreign_cluster"]))
