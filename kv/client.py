@@ -25,8 +25,8 @@ from kv.errors import UseAio
 from kv.limits import Limits
 from kv.requests import Consistency, Request, Requests
 from raft_actors.client.callers import SharedCaller
+from raft_actors.client.calling import client_name, shared_caller
 from raft_actors.client.opened import Opened
-from raft_actors.client.ray_servers import RayServers
 from raft_actors.client.records import OperationRecord
 from raft_actors.client.sender import Caller
 from raft_actors.errors import UnknownGroup
@@ -56,24 +56,29 @@ class Client:
         allow_pickle: bool = True,
         limits: Limits | None = None,
         label: str | None = None,
+        faults: bool = False,
         record: Recorder | None = None,
         make_caller: Callable[[], Caller] | None = None,
     ) -> None:
         """Connects when it is first used. Raises `InvalidName`.
 
         `limits`: those the group was started with, where not the default ones. `label`: this client's name in records
-        and faults. `record`: takes a row per operation; it does not travel in a pickle. `make_caller`: how operations
-        travel, if not by Ray.
+        and to a fault injector. `faults`: whether the group was started with them. `record`: takes a row per operation;
+        it does not travel in a pickle. `make_caller`: how operations travel, if not by Ray.
         """
         self._group = check_group(group)
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._requests = Requests(allow_pickle=allow_pickle, limits=limits or Limits())
         self._label = label
+        self._faults = faults
         self._record = record or NullRecorder()
         self._op_prefix = secrets.token_hex(6)
         self._op_numbers = count(1)
-        self._shared = SharedCaller(group, make_caller or (lambda: Caller(group, RayServers(group))))
+        if make_caller is None:
+            self._shared = shared_caller(group, faults=faults, label=label)
+        else:
+            self._shared = SharedCaller(group, make_caller)
 
     # -- blocking calls -------------------------------------------------------------------------------------------
 
@@ -236,6 +241,7 @@ class Client:
             "allow_pickle": self._requests.allow_pickle,
             "limits": self._requests.limits,
             "label": self._label,
+            "faults": self._faults,
         }
         return _rebuild, (self._group, options)
 
@@ -265,7 +271,7 @@ class Client:
         return OperationRecord(
             recorder=self._record,
             op_id=f"{self._op_prefix}-{os.getpid()}-{next(self._op_numbers)}",
-            client=self._label or f"client-{os.getpid()}",
+            client=self._label or client_name(),
             op=request.op,
             key=request.key,
             value_size=request.value_size,

@@ -23,7 +23,6 @@ from raft_actors.cluster.lifecycle import group_options, stop_group
 from raft_actors.cluster.membership import Members
 from raft_actors.cluster.options import MEMBERS_DEFAULT, GroupOptions
 from raft_actors.cluster.recorder import find_recorder
-from raft_actors.errors import FaultsNotEnabled
 from raft_actors.names import check_group
 from raft_actors.storage.wal import FileStorage
 
@@ -48,6 +47,7 @@ def store_options(
     placement: Sequence[Mapping[str, str]] | None = None,
     record_dir: str | None = None,
     replace_after_s: float | None = None,
+    faults: bool = False,
 ) -> GroupOptions:
     """A group that is this store, from what people say of it (`start`)."""
     return GroupOptions(
@@ -61,6 +61,7 @@ def store_options(
         settings=config.settings(),
         record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
         replace_after_s=replace_after_s,
+        faults=faults,
     )
 
 
@@ -84,16 +85,13 @@ def start(
     placement: one label selector for each member; by default the members are spread over the machines and pinned to
     their addresses. record_dir: record this store's run there. replace_after_s: how long a member may be silent before
     an empty directory takes its place unasked, on its node or on another; never for more than a minority of them; by
-    default for ever. An option that is given and differs from the running store's raises `OptionsDiffer`.
+    default for ever. faults: let `raft_actors.faults.connect` cut its links and kill its processes; no group has a door
+    for that otherwise. An option that is given and differs from the running store's raises `OptionsDiffer`.
 
     Raises also `RayNotInitialised`, `InvalidName`, `ConfigError`, `StartTimeout` (says which member waits for what),
     `VersionDiffers`, `ShadowedPackage`.
     """
     check_group(name)
-    if faults:
-        raise FaultsNotEnabled(
-            "fault injection does not exist in this version: leave faults=True out, kill processes by their pid instead"
-        )
     options = store_options(
         name,
         config or Config(),
@@ -102,6 +100,7 @@ def start(
         placement=placement,
         record_dir=record_dir,
         replace_after_s=replace_after_s,
+        faults=faults,
     )
     public = options.public()
     given = {
@@ -112,6 +111,7 @@ def start(
             "placement": placement,
             "record_dir": record_dir,
             "replace_after_s": replace_after_s,
+            "faults": faults or None,
             "config": config,
             "settings": config,
             "allow_unsafe_data_dir": config,
@@ -132,8 +132,8 @@ def connect(
 ) -> Client:
     """A client of the running store `name`, from any driver, task or actor.
 
-    timeout_s: what an operation may take unless it says otherwise. label: what this client is called in a recorded run.
-    Raises `UnknownGroup`, `RayNotInitialised`.
+    timeout_s: what an operation may take unless it says otherwise. label: what this client is called in a recorded run
+    and by a fault injector. Raises `UnknownGroup`, `RayNotInitialised`.
     """
     check_group(name)
     running = group_options(name, connect_timeout_s)
@@ -146,6 +146,7 @@ def connect(
         allow_pickle=allow_pickle,
         limits=limits,
         label=label,
+        faults=bool(running.get("faults")),
         record=record,
     )
 

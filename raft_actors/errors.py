@@ -84,6 +84,14 @@ class FaultsNotEnabled(RefusedError):
     """Fault injection asked of a group that has none."""
 
 
+class FaultFailed(RefusedError):
+    """A fault that could not be done to a process, a disk or a node; says why."""
+
+
+class FaultsDidNotBite(RaftActorsError):
+    """Faults of a run touched nothing, so that it shows nothing; `faults` has their rows."""
+
+
 class AlreadyThere(RefusedError, FileExistsError):
     """What would be overwritten exists: a file, or a group of that name or its data; says which."""
 

@@ -46,6 +46,11 @@ def recorder_name(group: str) -> str:
     return f"raft:{group}:recorder"
 
 
+def faults_name(group: str) -> str:
+    """Actor name of the group's fault injector, if it was started with faults and somebody asked for one."""
+    return f"raft:{group}:faults"
+
+
 def member_of(actor_name: str, group: str, part: str) -> MemberId | None:
     """Which member's `part` ("peer" or "server") of `group` this actor name says, or None."""
     match = _ACTOR.fullmatch(actor_name)

@@ -326,6 +326,7 @@ class ApplicationActor:
             "error": self._error,
             "stall_ms_max": round(self._stalls.ms_max, 1),
             "pid": os.getpid(),
+            "node_id": ray.get_runtime_context().get_node_id(),
         }
 
     # -- inside -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One caller per process and group, shared by all who call that group.
+"""One caller per process and group, shared by all who call that group under one name.
 
 Here:   `SharedCaller`, what a client holds; the callers of this process; what becomes of them at a fork and at exit.
 Never:  calls.
@@ -30,7 +30,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.entries: dict[str, _Entry] = {}
+        self.entries: dict[tuple[str, str | None], _Entry] = {}
 
 
 _process = _Process()
@@ -39,9 +39,12 @@ _process = _Process()
 class SharedCaller:
     """This process's caller of one group, made when it is first needed. Thread-safe, fork-safe."""
 
-    def __init__(self, group: str, make: Callable[[], Caller]) -> None:
-        """`make` is called if this process has no caller of the group yet; what it raises, `get` raises."""
-        self._group = group
+    def __init__(self, group: str, make: Callable[[], Caller], apart: str | None = None) -> None:
+        """`make` is called if this process has no caller of the group yet; what it raises, `get` raises.
+
+        apart: share only with those of this name, who are one node to a fault injector.
+        """
+        self._key = group, apart
         self._make = make
         self._held: tuple[_Process, Caller] | None = None
         self._closed = False
@@ -54,9 +57,9 @@ class SharedCaller:
         with _process.lock:
             if self._closed:
                 raise ClientClosed("this client is closed, nothing happened: use another one")
-            entry = _process.entries.get(self._group)
+            entry = _process.entries.get(self._key)
             if entry is None or entry.caller.closed:
-                entry = _process.entries[self._group] = _Entry(self._make(), 0)
+                entry = _process.entries[self._key] = _Entry(self._make(), 0)
             entry.users += 1
             self._held = _process, entry.caller
             return entry.caller
@@ -67,13 +70,13 @@ class SharedCaller:
             held, self._held, self._closed = self._held, None, True
             if held is None or held[0] is not _process:
                 return
-            entry = _process.entries.get(self._group)
+            entry = _process.entries.get(self._key)
             if entry is None or entry.caller is not held[1]:
                 return
             entry.users -= 1
             if entry.users > 0:
                 return
-            del _process.entries[self._group]
+            del _process.entries[self._key]
         held[1].close()
 
 

@@ -24,6 +24,7 @@ from ray.exceptions import ActorDiedError, PendingCallsLimitExceeded, RayError
 from raft_actors.core.types import MemberId
 from raft_actors.errors import RayNotInitialised
 from raft_actors.names import NAMESPACE, check_group, member_of, server_name
+from raft_actors.wire import DIRECT, Wire
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,13 @@ CLOSE_S: Final = 1.0
 class RayServers:
     """The servers of one group. Thread-safe."""
 
-    def __init__(self, group: str) -> None:
-        """Begins to look them up, and returns at once. Raises `RayNotInitialised` and `InvalidName`."""
+    def __init__(self, group: str, wire: Wire = DIRECT) -> None:
+        """Begins to look them up, and returns at once. `wire` is closed with this.
+
+        Raises `RayNotInitialised` and `InvalidName`.
+        """
         self._group = check_group(group)
+        self._wire = wire
         if not ray.is_initialized():
             raise RayNotInitialised("this process is not connected to Ray: call ray.init() first")
         self._changed = threading.Condition()
@@ -84,7 +89,13 @@ class RayServers:
                 handle = self._handles.get(member_id)
             if handle is None:
                 return False
-            reference = getattr(handle, method).remote(data)
+            self._wire.send(
+                f"s{member_id}",
+                method,
+                len(data),
+                lambda: getattr(handle, method).remote(data).future(),
+                partial(self._done, member_id, handle, done),
+            )
         except PendingCallsLimitExceeded:
             return False
         except (RayError, RuntimeError, ValueError, TypeError, OSError) as failure:  # TypeError: of another version
@@ -92,7 +103,6 @@ class RayServers:
             self._stale(member_id, handle)
             done(None)  # nobody knows whether it was sent
             return True
-        reference.future().add_done_callback(partial(self._done, member_id, handle, done))
         return True
 
     def close(self) -> None:
@@ -100,6 +110,7 @@ class RayServers:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._wire.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_S)
 

@@ -105,7 +105,7 @@ class Actors:
         group, options = self._options.group, self._options
         pair = self._pairs.setdefault(member_id, _Pair(peer=None, server=None))
         if pair.peer is None:
-            peer_options = PeerOptions(group=group, member_id=member_id, config=options.config)
+            peer_options = PeerOptions(group=group, member_id=member_id, config=options.config, faults=options.faults)
             place = PeerPlace(
                 data_dir=options.data_dir,
                 allow_unsafe_data_dir=options.allow_unsafe_data_dir,

@@ -21,9 +21,7 @@ from raft_actors.application.frames import ClientId, Fenced, Frame
 from raft_actors.application.machine import StateMachine
 from raft_actors.application.requests import ANSWERS, SUBMIT, Attempt, Submit
 from raft_actors.application.settings import ApplicationSettings, SessionLimits, encode_settings
-from raft_actors.client.callers import SharedCaller
-from raft_actors.client.ray_servers import RayServers
-from raft_actors.client.sender import Caller
+from raft_actors.client.calling import shared_caller
 from raft_actors.cluster.lifecycle import group_options, member_rows, members_of, start_group, stop_group
 from raft_actors.cluster.membership import Members
 from raft_actors.cluster.options import MEMBERS_DEFAULT, GroupOptions
@@ -54,6 +52,7 @@ def start(
     allow_unsafe_data_dir: bool = False,
     record_dir: str | None = None,
     replace_after_s: float | None = None,
+    faults: bool = False,
     start_timeout_s: float = 60.0,
 ) -> Group:
     """Start a replicated `state_machine`, or attach to the group of this name; returns after one committed write.
@@ -75,6 +74,7 @@ def start(
         open_storage=storage,
         record_dir=None if record_dir is None else os.path.abspath(os.path.expanduser(record_dir)),
         replace_after_s=replace_after_s,
+        faults=faults,
     )
     public = options.public()
     named = {
@@ -85,32 +85,42 @@ def start(
         "settings": sessions,
         "record_dir": record_dir,
         "replace_after_s": replace_after_s,
+        "faults": faults or None,
     }
     given = {option: public[option] for option, value in named.items() if value is not None}
     start_and_write(options, given, start_timeout_s)
     return connect(name)
 
 
-def connect(name: str, *, connect_timeout_s: float = 5.0, timeout_s: float = TIMEOUT_S) -> Group:
-    """The running group of this name. Raises `UnknownGroup`, `RayNotInitialised`."""
+def connect(
+    name: str, *, connect_timeout_s: float = 5.0, timeout_s: float = TIMEOUT_S, label: str | None = None
+) -> Group:
+    """The running group of this name. label: what it is called by a fault injector.
+
+    Raises `UnknownGroup`, `RayNotInitialised`.
+    """
     check_group(name)
-    group_options(name, connect_timeout_s)
-    return Group(name, timeout_s=timeout_s)
+    running = group_options(name, connect_timeout_s)
+    return Group(name, timeout_s=timeout_s, label=label, faults=bool(running.get("faults")))
 
 
 class Group:
     """A running group, by name: it may be pickled, and finds its leader by itself."""
 
-    def __init__(self, name: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, name: str, *, timeout_s: float = TIMEOUT_S, label: str | None = None, faults: bool = False
+    ) -> None:
         self.name = check_group(name)
         self._timeout_s = timeout_s
-        self._shared = SharedCaller(name, lambda: Caller(name, RayServers(name)))
+        self._label = label
+        self._faults = faults
+        self._shared = shared_caller(name, faults=faults, label=label)
 
     def __repr__(self) -> str:
         return f"Group({self.name!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _connected, (self.name, self._timeout_s)
+        return _connected, (self.name, self._timeout_s, self._label, self._faults)
 
     def __enter__(self) -> Group:
         return self
@@ -157,8 +167,8 @@ class Group:
         self._shared.close()
 
 
-def _connected(name: str, timeout_s: float) -> Group:
-    return Group(name, timeout_s=timeout_s)
+def _connected(name: str, timeout_s: float, label: str | None, faults: bool) -> Group:
+    return Group(name, timeout_s=timeout_s, label=label, faults=faults)
 
 
 def _handles(group: str, naming: Any) -> list[Any]:

@@ -33,7 +33,7 @@ from raft_actors.errors import (
     UnknownGroup,
     VersionDiffers,
 )
-from raft_actors.names import NAMESPACE, check_group, keeper_name, peer_name, server_name
+from raft_actors.names import NAMESPACE, check_group, faults_name, keeper_name, peer_name, server_name
 from raft_actors.storage.place import member_directories, member_path
 from raft_actors.storage.visit import delete_beside, delete_directory
 
@@ -240,6 +240,7 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
     members = members_of(group)
     if keeper is None and not members:
         raise UnknownGroup(f"no group {group!r} runs on this Ray cluster")
+    _end_faults(group)
     stop_recorder(group)
     options = None
     if keeper is not None:
@@ -261,6 +262,14 @@ def stop_group(group: str, *, delete_data: bool, timeout_s: float = 30.0) -> Non
         raise PeerFailed(
             f"group {group!r} ended, and its members had recorded: {'; '.join(failures)}", failures=failures
         )
+
+
+def _end_faults(group: str) -> None:
+    """What is injected ends first: a member that is cut off, stopped or kept down could not end cleanly."""
+    injector = find_actor(faults_name(group))
+    if injector is not None:
+        answer_of(injector.close.remote(), ASK_TIMEOUT_S)
+        ray.kill(injector, no_restart=True)
 
 
 def _options_of(keeper: Any) -> dict[str, Any] | None:

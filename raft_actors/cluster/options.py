@@ -45,6 +45,8 @@ class GroupOptions:
     record_dir: str | None
     replace_after_s: float | None = None
     """How long a voter may be silent before another directory takes its place unasked; None: for ever."""
+    faults: bool = False
+    """Whether a fault injector may come between its parts."""
     version: str = __version__
 
     def __post_init__(self) -> None:
@@ -75,6 +77,7 @@ class GroupOptions:
             "allow_unsafe_data_dir": self.allow_unsafe_data_dir,
             "record_dir": self.record_dir,
             "replace_after_s": self.replace_after_s,
+            "faults": self.faults,
             "settings": self.settings.hex(),
             "version": self.version,
         }

@@ -56,6 +56,7 @@ class _Tally:
     """What became of the messages of one link, method and part."""
 
     offered: int = 0
+    size_bytes: int = 0
     untouched: int = 0
     cut: int = 0
     dropped: int = 0
@@ -92,14 +93,15 @@ class Plan:
     _others: _Tally = field(default_factory=_Tally)
     """Counts of links beyond LINKS_MAX."""
 
-    def fate(self, message: Message, now_ms: int, dice: Random) -> Fate:
-        """Decide about one message. The same rules, messages and dice give the same fates."""
+    def fate(self, message: Message, now_ms: int, dice: Random, size_bytes: int = 0) -> Fate:
+        """Decide about one message. The same rules, messages and dice give the same fates; its size is counted."""
         lane = self._lanes.get(message)
         if lane is None:
             lane = self._new_lane(message)
         if now_ms >= lane.known_until_ms:
             self._look_through(lane, message, now_ms)
         lane.tally.offered += 1
+        lane.tally.size_bytes += size_bytes
         if lane.healthy:
             lane.tally.untouched += 1
             return _INTACT
@@ -225,7 +227,8 @@ class Plan:
 
     def counts(self) -> list[dict[str, int | str]]:
         """What became of the messages, a row for each link (`src` to `dst`), method and part that had any. `offered`
-        counts all; each was `untouched`, or at least one of the others. `delayed` and `reordered` count copies."""
+        counts all, `size_bytes` their bytes; each was `untouched`, or at least one of the others. `delayed` and
+        `reordered` count copies."""
         lanes = self._lanes.items()
         rows = [_row(src, dst, method, part.value, lane.tally) for (src, dst, method, part), lane in lanes]
         return [*rows, _row("*", "*", "*", "*", self._others)] if self._others.offered else rows

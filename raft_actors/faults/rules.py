@@ -15,13 +15,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias, TypedDict
+from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 Node: TypeAlias = int | str
 """A member's number, `"s0"` for the server of member 0, or a client's label."""
 
 Range: TypeAlias = tuple[int, int]
 """Smallest and largest value, both possible."""
+
+UNTOLD_MS: Final[Range] = (1000, 4000)
+"""When a caller learns that there will be no answer where nothing tells him: his connection is given up."""
 
 
 class Part(StrEnum):
@@ -50,7 +53,7 @@ class Fate:
     """It waits while `Plan.holds` says so; the delays begin then. So does Ray: a call that was made during a partition
     is executed after it."""
     told_after_ms: int | None = None
-    """When the caller of a lost message learns that there will be no answer; None: from its own deadline only."""
+    """When the caller of a lost message learns that there will be no answer; None: nothing tells him (UNTOLD_MS)."""
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------

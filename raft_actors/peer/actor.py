@@ -26,6 +26,7 @@ from raft_actors.core.effects import ChangeRefused, ChangeStarted, TransferEnded
 from raft_actors.core.events import AddMember, Promote, RemoveMember, RemovePlace
 from raft_actors.core.types import DirectoryId, LogIndex, MemberId
 from raft_actors.errors import OperationError
+from raft_actors.faults.follower import follow
 from raft_actors.names import NAMESPACE
 from raft_actors.peer.administration import Administration
 from raft_actors.peer.beside import Beside
@@ -42,6 +43,7 @@ from raft_actors.storage.directory import clear_stopped, read_stopped, write_sto
 from raft_actors.storage.interface import OpenStorage, Storage
 from raft_actors.storage.place import member_path
 from raft_actors.storage.visit import peek_identity
+from raft_actors.wire import DIRECT
 
 LOG: Final = logging.getLogger("raft_actors.peer")
 
@@ -310,7 +312,9 @@ class _Node:
         return storage
 
     def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
-        return RayTransport(self._options.group, others, hello)
+        options = self._options
+        wire = follow(options.group, options.member_id) if options.faults else DIRECT
+        return RayTransport(options.group, others, hello, wire)
 
     def stopped_reason(self) -> str | None:
         return read_stopped(self._path) if os.path.isdir(self._path) else None

@@ -22,6 +22,8 @@ class PeerOptions:
     group: str
     member_id: MemberId
     config: RaftConfig
+    faults: bool = False
+    """Whether a fault injector may come between this peer and the others."""
 
 
 class Surroundings(Protocol):

@@ -21,20 +21,17 @@ from ray.exceptions import ActorDiedError, RayError
 from raft_actors.core.types import MemberId
 from raft_actors.names import NAMESPACE, peer_name
 from raft_actors.peer.links import Done, Fetched, Lost
+from raft_actors.wire import Wire
 
 LOOKUP_RETRY_S: Final = (0.05, 1.0)
 """First and longest wait between lookups of a name that is not there."""
 
 
-def watch(ref: Any, done: Done, on_error: Callable[[BaseException], None]) -> None:
-    """Call `done` with the answer's bytes when the call ends, or `on_error(error)` and then `done(None)`.
-
-    Both run in the thread in which Ray completes calls, one for this process: they may only put into a queue.
-    """
-    ref.future().add_done_callback(partial(_ended, done, on_error))
-
-
 def _ended(done: Done, on_error: Callable[[BaseException], None], future: Future[Any]) -> None:
+    """Call `done` with the answer's bytes, or `on_error(error)` and then `done(None)`.
+
+    In the thread in which Ray completes calls, one for this process: both may only put into a queue.
+    """
     error = future.exception()
     if error is not None:
         on_error(error)
@@ -71,9 +68,10 @@ def _reference_followed(done: Callable[[Fetched], None], head: bytes, future: Fu
 class RayTransport:
     """Calls to the other peers of a group (links.Transport)."""
 
-    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes) -> None:
-        """`hello` goes to each of the `others` once."""
+    def __init__(self, group: str, others: tuple[MemberId, ...], hello: bytes, wire: Wire) -> None:
+        """`hello` goes to each of the `others` once. `wire` is closed with this."""
         self._group = group
+        self._wire = wire
         self._hello = hello
         self._handles: dict[MemberId, Any] = {}
         self._missing = set(others)
@@ -93,11 +91,15 @@ class RayTransport:
             done(None)
             return
         try:
-            ref = getattr(handle, method).remote(data)
+            self._wire.send(
+                to,
+                method,
+                len(data),
+                lambda: getattr(handle, method).remote(data).future(),
+                partial(_ended, done, partial(self._call_failed, to, handle)),
+            )
         except RayError:  # PendingCallsLimitExceeded, or the actor is known to be dead
             done(None)
-            return
-        watch(ref, done, partial(self._call_failed, to, handle))
 
     def fetch(self, to: MemberId, request: bytes, done: Callable[[Fetched], None]) -> None:
         """Ask for a slice of a peer's snapshot; its bytes come behind a reference, or within the answer."""
@@ -107,11 +109,15 @@ class RayTransport:
             done(Lost.LOST)
             return
         try:
-            ref = handle.read_snapshot.remote(request)
+            self._wire.send(
+                to,
+                "read_snapshot",
+                len(request),
+                lambda: handle.read_snapshot.remote(request).future(),
+                partial(_slice_answered, done, partial(self._call_failed, to, handle)),
+            )
         except RayError:
             done(Lost.LOST)
-            return
-        ref.future().add_done_callback(partial(_slice_answered, done, partial(self._call_failed, to, handle)))
 
     def know(self, others: tuple[MemberId, ...]) -> None:
         """As links.Transport: a new one is looked up now, who left is looked for no more."""
@@ -124,6 +130,7 @@ class RayTransport:
         """End the threads."""
         self._closed.set()
         self._look.set()
+        self._wire.close()
         if threading.current_thread() is not self._lookups:
             self._lookups.join(0.2)  # a lookup may hang while Ray's head is down; the thread ends after it
 

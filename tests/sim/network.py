@@ -14,12 +14,11 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from raft_actors.faults.plan import Plan
-from raft_actors.faults.rules import Message
+from raft_actors.faults.rules import UNTOLD_MS, Message
 from tests.sim.options import Range
 from tests.sim.timeline import Process, Timeline
 
-NEVER_TOLD_US: Final = (1_000_000, 4_000_000)
-"""When a caller learns of a lost message of which the plan tells him nothing: his connection is given up."""
+_UNTOLD_US: Final = (UNTOLD_MS[0] * 1000, UNTOLD_MS[1] * 1000)
 
 Arrive: TypeAlias = Callable[[object], object]
 
@@ -57,7 +56,7 @@ class Network:
                 timeline.after(delay_ms * 1000 + self.latency_us(), process, arrive, content)
         elif lost is not None:
             told_ms = fate.told_after_ms
-            lost(self._dice.randint(*NEVER_TOLD_US) if told_ms is None else told_ms * 1000 + self.latency_us())
+            lost(self._dice.randint(*_UNTOLD_US) if told_ms is None else told_ms * 1000 + self.latency_us())
 
     def latency_us(self) -> int:
         """How long a message takes where nothing is wrong."""
