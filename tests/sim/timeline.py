@@ -26,6 +26,13 @@ class Process:
         self.alive = True
         self.paused = False
         self.backlog: list[tuple[Act, tuple[Any, ...]]] = []
+        """What it has not looked at. Whoever ends it tells those who wait for that."""
+
+    def catch_up(self) -> None:
+        """Look at the first of what came while it was paused."""
+        if self.backlog:
+            act, arguments = self.backlog.pop(0)
+            act(*arguments)
 
 
 class Timeline:
@@ -69,9 +76,8 @@ class Timeline:
     def resume(self, process: Process) -> None:
         """SIGCONT: everything that came meanwhile is there at once, in its order."""
         process.paused = False
-        backlog, process.backlog = process.backlog, []
-        for act, arguments in backlog:
-            self.after(0, process, act, *arguments)
+        for _ in process.backlog:
+            self.after(0, process, process.catch_up)
 
 
 class SkewedClock:

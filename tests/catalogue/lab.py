@@ -1,0 +1,240 @@
+"""What a row of the catalogue may do to a group and ask of it: the primitives of MIT's labs.
+
+Here:   `Lab`: what a kind of group has to offer, and what follows from that (one leader, agreement, `one`).
+Never:  a kind of group (ray_lab.py, sim_lab.py), a row.
+
+Limits are those of the labs, in seconds of the group's own clock: real for Ray, simulated in a world. Where the labs
+look once and hope, we look until it is so, within their limit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+LEADER_S: Final = 5.0
+"""A leader is there by then (the labs: ten looks, half a second apart)."""
+AGREE_S: Final = 10.0
+"""`one` gives up."""
+COMMIT_S: Final = 2.0
+"""An accepted command is committed by then, or it is offered again."""
+LOOK_S: Final = 0.02
+PAUSE_S: Final = 0.05
+"""Between two rounds of offers that nobody accepted."""
+
+
+class Lab(ABC):
+    """One group of `size` members, numbered from 0, that count and agree on commands. All of them are bytes."""
+
+    size: int
+
+    def __init__(self) -> None:
+        self.cut_off: set[int] = set()
+        """Members that are disconnected."""
+        self.down: set[int] = set()
+        """Members that were crashed and not restarted."""
+        self._commands = itertools.count(1)
+        self._applied: dict[int, bytes] = {}
+        """What some member applied, by index: no other one may apply anything else there."""
+
+    # -- what a kind of group does ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def now_s(self) -> float:
+        """The group's clock."""
+
+    @abstractmethod
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+    @abstractmethod
+    def start(self, member: int, command: bytes) -> int | None:
+        """Offer a command to one member: the index that it will have, if it is committed; None: not the leader.
+
+        Ruaft's `start`. Reaches the member itself, cut off or not; None for one that is down.
+        """
+
+    @abstractmethod
+    def state_of(self, member: int) -> tuple[int, bool] | None:
+        """(term, whether it leads); None for one that is down or does not answer."""
+
+    @abstractmethod
+    def applied_by(self, member: int) -> dict[int, bytes]:
+        """What the member's application was given, by index, since the group began: commands of `start` alone, no
+        entries of terms and no commands of clients. Empty for one that is down."""
+
+    @abstractmethod
+    def set_links(self, cut: set[tuple[int, int]]) -> None:
+        """Exactly these links are cut, each in its direction; in force when this returns."""
+
+    @abstractmethod
+    def set_network(self, *, unreliable: bool, long_reordering: bool) -> None:
+        """labrpc's profiles."""
+
+    @abstractmethod
+    def crash(self, *members: int) -> None:
+        """Kill them at once, peer and application; they stay down until `restart`. Their disks stay."""
+
+    @abstractmethod
+    def restart(self, *members: int) -> None:
+        """Start them from their disks, all at once; returns when all of them run."""
+
+    @abstractmethod
+    def rpc_count(self) -> int:
+        """Calls between peers up to now: RequestVote, PreVote, AppendEntries, InstallSnapshot, delivered or not."""
+
+    @abstractmethod
+    def rpc_bytes(self) -> int:
+        """Bytes of their arguments and of the answers that came."""
+
+    @abstractmethod
+    def log_bytes(self) -> int:
+        """Of the member whose log files are largest."""
+
+    @abstractmethod
+    def snapshot_index(self, member: int) -> int:
+        """Of the last entry that its newest snapshot covers; 0: none."""
+
+    @abstractmethod
+    def random(self) -> float:
+        """From 0 to 1; the same in each run of the same seed."""
+
+    # -- links, as the labs speak of them -----------------------------------------------------------------------------
+
+    @property
+    def members(self) -> range:
+        """All of them."""
+        return range(self.size)
+
+    def disconnect(self, *members: int) -> None:
+        """Cut all links of these."""
+        self.cut_off |= set(members)
+        self._obey()
+
+    def connect(self, *members: int) -> None:
+        """Mend all links of these, to all who are connected."""
+        self.cut_off -= set(members)
+        self._obey()
+
+    def connect_all(self) -> None:
+        """Mend all."""
+        self.connect(*self.members)
+
+    def _obey(self) -> None:
+        pairs = itertools.permutations(self.members, 2)
+        self.set_links({pair for pair in pairs if self.cut_off.intersection(pair)})
+
+    def partition(self, *sides: Iterable[int]) -> None:
+        """Links within a side alone; whoever is on none is by itself."""
+        within = {pair for side in sides for pair in itertools.permutations(side, 2)}
+        self.set_links(set(itertools.permutations(self.members, 2)) - within)
+
+    @property
+    def connected(self) -> list[int]:
+        """Those that run and are connected."""
+        return [member for member in self.members if member not in self.cut_off | self.down]
+
+    def others(self, *members: int) -> list[int]:
+        """All but these."""
+        return [member for member in self.members if member not in members]
+
+    # -- what follows -------------------------------------------------------------------------------------------------
+
+    def until(self, look: Callable[[], object], within_s: float, what: str) -> None:
+        """Look until it is so. Fails when it is not in time."""
+        deadline_s = self.now_s() + within_s
+        while not look():
+            assert self.now_s() < deadline_s, f"not within {within_s:g} s: {what}"
+            self.sleep(LOOK_S)
+
+    def next_command(self) -> bytes:
+        """One that nobody has used."""
+        return b"command %d" % next(self._commands)
+
+    def leaders(self) -> dict[int, list[int]]:
+        """Who of the connected leads, by term. Fails where two lead one term (Raft §5.2)."""
+        found: dict[int, list[int]] = {}
+        for member in self.connected:
+            state = self.state_of(member)
+            if state is not None and state[1]:
+                found.setdefault(state[0], []).append(member)
+        for term, leaders in found.items():
+            assert len(leaders) == 1, f"{leaders} lead term {term}"
+        return found
+
+    def check_one_leader(self, within_s: float = LEADER_S) -> int:
+        """The leader of the highest term, once there is one; it is the only one soon, too: an older one steps down."""
+        self.until(self.leaders, within_s, "somebody leads")
+        found = self.leaders() or {}
+        self.until(lambda: len(self.leaders()) == 1, within_s, f"one leads; {found} did")
+        ((leader,),) = self.leaders().values() or (([-1]),)
+        return leader
+
+    def check_no_leader(self) -> None:
+        """None of the connected leads."""
+        assert not self.leaders(), f"{self.leaders()} lead, and there is no quorum"
+
+    def check_terms(self, within_s: float = 0.0) -> int:
+        """The one term of all who are connected."""
+        self.until(lambda: len(self._terms()) == 1, within_s, "all have one term")
+        return self._terms().pop()
+
+    def _terms(self) -> set[int]:
+        return {state[0] for member in self.connected if (state := self.state_of(member)) is not None}
+
+    def committed(self, index: int) -> int:
+        """How many members have applied what is at this index. Fails where two have applied different things."""
+        return sum(index in self.look_at(member) for member in self.members)
+
+    def look_at(self, member: int) -> dict[int, bytes]:
+        """What this member has applied, held against what all others have (state machine safety, Raft §5.4.3)."""
+        applied = self.applied_by(member)
+        for index, command in applied.items():
+            known = self._applied.setdefault(index, command)
+            assert known == command, f"index {index}: member {member} applied {command!r}, another one {known!r}"
+        return applied
+
+    def nothing_at(self, index: int) -> None:
+        """Nobody has applied anything there."""
+        assert self.committed(index) == 0, f"{self.committed(index)} members have applied index {index} too early"
+
+    def one(self, command: bytes | None = None, *, by: int, retry: bool = True) -> int:
+        """A command that `by` members at least apply, within ten seconds; its index.
+
+        Without `retry` the first one that is accepted has to be it.
+        """
+        command = command or self.next_command()
+        deadline_s = self.now_s() + AGREE_S
+        while self.now_s() < deadline_s:
+            index = next((at for member in self.connected if (at := self.start(member, command)) is not None), None)
+            if index is None:
+                self.sleep(PAUSE_S)
+                continue
+            accepted_s = self.now_s()
+            while self.now_s() < accepted_s + COMMIT_S:
+                has = sum(self.look_at(member).get(index) == command for member in self.members)
+                if has >= by:
+                    return index
+                self.sleep(LOOK_S)
+            assert retry, f"{command!r} was accepted at index {index}, and {by} members did not apply it in time"
+        raise AssertionError(f"{by} members agreed on no command within {AGREE_S:g} s")
+
+    def wait(self, index: int, by: int, term: int) -> bytes | None:
+        """What `by` members at least have applied there; None: the term moved on first."""
+        deadline_s = self.now_s() + AGREE_S
+        while self.committed(index) < by:
+            if any(found > term for found in self._terms()):
+                return None
+            assert self.now_s() < deadline_s, f"{by} members did not apply index {index} within {AGREE_S:g} s"
+            self.sleep(LOOK_S)
+        return self._applied[index]
+
+    def check_logs_agree(self) -> None:
+        """All members have applied the same in the end, each index once and in order."""
+        counts = Counter(command for command in self._applied.values())
+        assert all(count >= 1 for count in counts.values())
+        for member in self.members:
+            self.look_at(member)
