@@ -273,11 +273,13 @@ class Engine:
         answers = wire.decode(call, data)
         lane = self._lanes[call.kind]
         if answers is None:
-            self._route.silent(call.member_id, now_ms)
+            was_trusted = self._route.silent(call.member_id, now_ms)
             lane.backoff.grow(now_ms)
             for operation in call.operations:
                 operation.unknown = True
                 self._go_on(operation, now_ms)
+                if was_trusted and operation.final is None and not operation.ended:
+                    lane.ask(operation, call.member_id)  # perhaps the answer alone was lost; the others name it leader
             return
         self._route.spoke(call.member_id)
         led_before = self._route.leader

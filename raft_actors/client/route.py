@@ -93,11 +93,13 @@ class Route:
         """It answered, whatever it said."""
         self._suspected_until_ms.pop(member_id, None)
 
-    def silent(self, member_id: MemberId, now_ms: int) -> None:
-        """It did not answer in time, or could not be reached."""
+    def silent(self, member_id: MemberId, now_ms: int) -> bool:
+        """It did not answer in time, or could not be reached. True: it was not under suspicion until now."""
+        before = self._is_suspected(member_id, now_ms)
         self._suspected_until_ms[member_id] = now_ms + self._limits.suspicion_ms
         if self.leader == member_id:
             self.leader = None
+        return not before
 
     def refused(self, member_id: MemberId, hint: MemberId | None, now_ms: int) -> None:
         """It does not lead and names `hint`, which is followed if it adds anything to what is known.

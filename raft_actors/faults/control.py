@@ -20,7 +20,7 @@ from raft_actors.cluster.lifecycle import group_options
 from raft_actors.errors import FaultFailed, FaultsDidNotBite, FaultsNotEnabled, RaftActorsError
 from raft_actors.faults.deeds import HAND_S
 from raft_actors.faults.injector import HeldCall, RayFaultInjector, injector_actor_options
-from raft_actors.faults.rules import Node, Part, Range, Where
+from raft_actors.faults.rules import Node, Part, Range, Rule, Where
 from raft_actors.names import NAMESPACE, check_group, faults_name
 
 Only: TypeAlias = Literal["peer", "server"]
@@ -115,6 +115,11 @@ class Faults:
         """Calls over a cut link fail after up to 7 s; switched off, after up to 0.1 s."""
         return self._profile("long_delays", on)
 
+    def obey(self, *rules: Rule) -> str | None:
+        """Exactly these rules (raft_actors.faults.rules) are in force now; the id of the one fault that they are."""
+        fault: str | None = self._ask("obey", rules)
+        return fault
+
     def remove(self, fault: str | None) -> None:
         """Take back this fault's rules."""
         if fault is not None:
@@ -170,20 +175,20 @@ class Faults:
 
     # -- processes, disks, nodes --------------------------------------------------------------------------------------
 
-    def kill(self, node: Node, *, only: Only | None = None, stay_down: bool = False) -> None:
-        """SIGKILL a member's processes, or one of them, or a server ("s0"). Ray starts them again.
+    def kill(self, *nodes: Node, only: Only | None = None, stay_down: bool = False) -> None:
+        """SIGKILL members' processes, or one of the two of each, or servers ("s0"), all at once. Ray starts them again.
 
-        stay_down: the member does not run before `restart`: its process is started, and waits for its data directory.
+        stay_down: the members do not run before `restart`: processes are started, and wait for their data directory.
         """
-        self._do("kill", node, only, stay_down)
+        self._do_all("kill", nodes, only, stay_down)
 
     def remove_actor(self, node: Node, *, only: Only | None = None) -> None:
         """End a member's actors for good, as Ray does with those that it gives up; the keeper makes them anew."""
         self._do("remove_actor", node, only)
 
-    def restart(self, node: Node) -> bool:
-        """Let a member that is kept down run again; whether it was."""
-        return bool(self._do("restart", node))
+    def restart(self, *nodes: Node) -> None:
+        """Let members that are kept down run again."""
+        self._do_all("restart", nodes)
 
     def pause(self, node: Node, *, only: Only | None = None, for_s: float = FOR_S) -> None:
         """SIGSTOP, until `resume`, or for so long."""
@@ -261,12 +266,20 @@ class Faults:
         fault: str | None = self._ask("say", name, (on,), {})
         return fault
 
+    def _do_all(self, deed: str, nodes: Sequence[Node], *arguments: Any) -> None:
+        begun = [self._injector.do.remote(deed, node, *arguments) for node in nodes]
+        for ref in begun:
+            self._answer(ref)
+
     def _do(self, deed: str, node: Node, *arguments: Any) -> Any:
         return self._ask("do", deed, node, *arguments)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
+        return self._answer(getattr(self._injector, method).remote(*arguments))
+
+    def _answer(self, ref: Any) -> Any:
         try:
-            return ray.get(getattr(self._injector, method).remote(*arguments), timeout=TALK_S + HAND_S)
+            return ray.get(ref, timeout=TALK_S + HAND_S)
         except ray.exceptions.RayTaskError as failure:
             if isinstance(failure.cause, RaftActorsError | ValueError):
                 raise failure.cause from None

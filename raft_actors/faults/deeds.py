@@ -37,6 +37,10 @@ DEEDS: Final = frozenset(
 )
 
 
+ENDING: Final = frozenset({"kill", "remove_actor", "wipe", "damage"})
+"""Those after which the member's processes are gone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Process:
     """One of a member's two, on its machine."""

@@ -62,13 +62,19 @@ class _Follower:
     def _run(self) -> None:
         pause = threading.Event()
         while not self._wire.closed:
-            # Beside an ended connection to Ray nothing may be asked: a handle of it would end this process.
-            if ray.is_initialized() and ray.get_runtime_context().get_worker_id() == self._worker_id:
+            if self._is_connected():
                 with contextlib.suppress(RayError, RuntimeError, OSError):
                     self._look()
             self._has_looked.set()
             if self._injector is None:
                 pause.wait(LOOK_S)
+        if self._injector is not None and self._is_connected():
+            with contextlib.suppress(RayError, RuntimeError, OSError):
+                self._injector.leave.remote(self._process)
+
+    def _is_connected(self) -> bool:
+        """Beside an ended connection to Ray nothing may be asked: a handle of it would end this process."""
+        return bool(ray.is_initialized() and ray.get_runtime_context().get_worker_id() == self._worker_id)
 
     def _look(self) -> None:
         if self._injector is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from time import monotonic_ns as now_ns
@@ -24,7 +24,7 @@ import ray
 
 from raft_actors.cluster.recorder import find_recorder
 from raft_actors.errors import FaultFailed
-from raft_actors.faults.deeds import DEEDS, Deeds
+from raft_actors.faults.deeds import DEEDS, ENDING, Deeds
 from raft_actors.faults.ledger import Ledger, Totals
 from raft_actors.faults.orders import Orders, Report
 from raft_actors.faults.plan import Plan
@@ -115,6 +115,10 @@ class FaultInjector:
         follower.lose &= waiting
         return follower
 
+    async def leave(self, process: str) -> None:
+        """It follows no more; what it counted stays."""
+        self._followers.pop(process, None)
+
     async def followers(self) -> tuple[Node, ...]:
         """Who obeys now."""
         return tuple(follower.report.node for follower in self._awake())
@@ -142,17 +146,32 @@ class FaultInjector:
         """Add rules by a word of `Plan`; the fault's id, None where the word took rules back."""
         if word not in WORDS:
             raise FaultFailed(f"{word!r} is no word of the plan")
-        if options.get("until_ms") is not None:
-            raise FaultFailed("until_ms is of a clock that processes do not share: remove the fault, or heal")
+        shown = {name: str(value) for name, value in options.items() if value is not None}
+        if arguments:
+            shown["arguments"] = ", ".join(map(str, arguments))
+        return await self._change(word, shown, lambda: getattr(self._plan, word)(*arguments, **options))
+
+    async def obey(self, rules: Sequence[Rule]) -> str | None:
+        """Exactly these rules; the fault's id, None where there are none."""
+
+        def change() -> tuple[Rule, ...]:
+            self._plan.obey(rules)
+            return tuple(rules)
+
+        return await self._change("rules", {"count": len(rules)}, change)
+
+    async def _change(
+        self, kind: str, shown: Mapping[str, object], change: Callable[[], tuple[Rule, ...]]
+    ) -> str | None:
         await self._tell()  # counts up to here are no doing of the new rules
-        before = self._totals.counts()
-        rules: tuple[Rule, ...] = getattr(self._plan, word)(*arguments, **options)
+        before, rules_before = self._totals.counts(), self._plan.rules
+        rules = change()
+        if any(rule.until_ms is not None for rule in rules):
+            self._plan.obey(rules_before)
+            raise FaultFailed("until_ms is of a clock that processes do not share: remove the fault, or heal")
         fault = None
         if rules:
-            shown = {name: str(value) for name, value in options.items() if value is not None}
-            if arguments:
-                shown["arguments"] = ", ".join(map(str, arguments))
-            fault = self._ledger.begin(word, _scope(rules), shown, now_ns(), rules=rules, counts=before)
+            fault = self._ledger.begin(kind, _scope(rules), shown, now_ns(), rules=rules, counts=before)
         await self._settle()
         return None if fault is None else fault.fault_id
 
@@ -206,7 +225,12 @@ class FaultInjector:
         """One of `DEEDS`, to this node."""
         if deed not in DEEDS:
             raise FaultFailed(f"{deed!r} is nothing that can be done to {node}")
+        before = list(self._followers)
         done = await getattr(self._deeds, deed)(node, *arguments)
+        if deed in ENDING:
+            for process in before:
+                if process in self._followers and self._followers[process].report.node == node:
+                    del self._followers[process]
         if deed == "resume" and done:
             for follower in self._followers.values():
                 if follower.report.node == node:

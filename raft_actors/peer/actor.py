@@ -311,6 +311,9 @@ class _Node:
         self._opened = storage.recovered.incarnation.directory_id
         return storage
 
+    def peek(self) -> DirectoryId | None:
+        return peek_identity(self._path, group=self._options.group, member_id=self._options.member_id)
+
     def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
         options = self._options
         wire = follow(options.group, options.member_id) if options.faults else DIRECT
@@ -321,8 +324,7 @@ class _Node:
 
     def write_stopped(self, reason: str) -> None:
         """Into our own directory: another one may be in its place by now, and its member runs."""
-        there = peek_identity(self._path, group=self._options.group, member_id=self._options.member_id)
-        if self._opened in (None, there):
+        if self._opened in (None, self.peek()):
             write_stopped(self._path, reason)
 
     def clear_stopped(self) -> None:

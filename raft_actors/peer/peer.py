@@ -45,7 +45,7 @@ from raft_actors.peer.standing import PeerState, Standing, status_of_running
 from raft_actors.peer.surroundings import PeerOptions, Surroundings
 from raft_actors.storage.interface import Storage
 
-LOCK_RETRY_S: Final = (0.05, 1.0)
+LOCK_RETRY_S: Final = (0.05, 0.3)
 """First and longest wait between attempts to lock the directory: a zombie of a dead raylet holds it for seconds."""
 IO_RETRY_S: Final = (1.0, 60.0)
 """First and longest wait after an I/O error while opening."""
@@ -97,6 +97,7 @@ class Peer:
                 self._say(f"cannot read or write the data directory, tried again in {io_wait_s:.0f} s: {failure}")
                 wait_s, io_wait_s = io_wait_s, min(io_wait_s * 2, IO_RETRY_S[1])
             except StorageError as refusal:
+                self._standing.unopened = self._surroundings.peek()
                 self._fail(str(refusal), refusal)
                 return
             except Exception as bug:

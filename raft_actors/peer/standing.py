@@ -15,7 +15,7 @@ from raft_actors.application.packing import TEXT_CHARS_MAX
 from raft_actors.codec import encode_configuration, encode_genesis
 from raft_actors.core import State
 from raft_actors.core.entries import Genesis, SnapshotMeta
-from raft_actors.core.types import Incarnation
+from raft_actors.core.types import DirectoryId, Incarnation
 from raft_actors.peer.runtime import Runtime
 from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.storage.records import Identity
@@ -46,6 +46,8 @@ class Standing:
     """None: not read yet, or its directory belongs to no cluster."""
     incarnation: Incarnation | None = None
     """None: its directory was not opened yet."""
+    unopened: DirectoryId | None = None
+    """Of the directory that could not be opened. Who looks after the group has to know what stands in the way."""
     started_s: float = field(default_factory=time.monotonic)
 
     def describe(self, running: State | None) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class Standing:
             "member_id": self.options.member_id,
             "state": self._state_now(running).value,
             "error": self.error,
-            "directory_id": self.incarnation.directory_id if self.incarnation else None,
+            "directory_id": self.incarnation.directory_id if self.incarnation else self.unopened,
             "start_count": self.incarnation.start_count if self.incarnation else 0,
         }
 

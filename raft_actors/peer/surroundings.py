@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from raft_actors.config import RaftConfig
-from raft_actors.core.types import MemberId
+from raft_actors.core.types import DirectoryId, MemberId
 from raft_actors.peer.links import Transport
 from raft_actors.storage.interface import Storage
 
@@ -31,6 +31,9 @@ class Surroundings(Protocol):
 
     def open_storage(self) -> Storage:
         """Open this member's data directory; raises the errors of storage."""
+
+    def peek(self) -> DirectoryId | None:
+        """Which directory lies in this member's place, where it could not be opened; None: none that says so."""
 
     def open_transport(self, others: tuple[MemberId, ...], hello: bytes) -> Transport:
         """Reach the other members; each gets `hello` once, when it is first reached."""

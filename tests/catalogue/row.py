@@ -23,7 +23,7 @@ class Row:
     """Needs real time or real processes: runs on Ray in `make test`. All rows run in worlds, and on Ray in
     `make catalogue`."""
     unreliable: bool = False
-    """labrpc's unreliable network, for all of the row. On every network calls over cut links fail late (`long_delays`)."""
+    """labrpc's unreliable network, for all of the row. On every one calls over cut links fail late (`long_delays`)."""
     snapshot_log_bytes: int | None = None
     """Size at which logs are cut; None: the default, which these rows never reach."""
 

@@ -246,6 +246,27 @@ class TestPatience:
         assert len(set(numbers)) == 4
         assert {frames(call)[0][1] for call in rig.calls} == {1}
 
+    def test_a_call_that_fails_is_made_once_more_at_once_where_it_failed(self) -> None:
+        """On a network that loses one answer in ten a put took a second: everybody named the leader, who was not asked
+        again while under suspicion."""
+        rig = Rig().connected()
+        fates = iter(["break"])
+        rig.fate = lambda call: next(fates, "deliver")
+        number = rig.submit()
+        rig.pump()
+        assert rig.result(number) == b"2", "it was applied once, and the second call said so"
+        assert [call.member_id for call in rig.calls] == [rig.calls[0].member_id] * 2
+
+    def test_and_only_once_while_it_is_under_suspicion(self) -> None:
+        """A server that is gone for good is not called in a loop."""
+        rig = Rig().connected()
+        rig.fate = lambda call: "break"
+        rig.submit(timeout_ms=1_000)
+        rig.pump()
+        assert len(rig.calls) == 2
+        rig.pass_time(999)
+        assert len(rig.calls) < 40
+
     def test_reads_too(self) -> None:
         rig = Rig().connected()
         rig.fate = lambda call: "hold"

@@ -109,6 +109,9 @@ class Node:
     def stopped_reason(self) -> str | None:
         return self.stopped
 
+    def peek(self) -> DirectoryId | None:
+        return self.disk.directory_id
+
     def write_stopped(self, reason: str) -> None:
         assert self.may_stop.wait(LONG_S)
         if self.unwritable is not None:

@@ -102,12 +102,12 @@ class TestBringUp:
         wait_for_state(peer, "uninitialised")
         assert peer.describe()["error"] is None
 
-    def test_waits_for_the_lock_grow_to_a_second(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_waits_for_the_lock_grow_to_a_third_of_a_second(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
         waits = recorded_waits(monkeypatch)
         node = Node()
         node.refusals = [DirectoryLocked("held by process 4711")] * 7
         wait_for_state(begin(node), "uninitialised")
-        assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+        assert waits == [0.05, 0.1, 0.2, 0.3, 0.3, 0.3, 0.3]
 
     def test_waits_after_io_errors_grow_from_one_second_to_a_minute(
         self, begin: Begin, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +137,14 @@ class TestBringUp:
         wait_for_state(peer, "failed")
         assert error_of(peer) == "wal-3: crc mismatch at byte 4128; replace this member"
         wait_for(lambda: node.stopped == error_of(peer))
+
+    def test_a_directory_that_cannot_be_opened_is_still_named(self, begin: Begin) -> None:
+        """Or a keeper would wait a minute for a member that was replaced: it might be a new one that finds no place."""
+        node = Node()
+        node.refusing = LogDamaged("damaged")
+        peer = begin(node)
+        wait_for_state(peer, "failed")
+        assert peer.describe()["directory_id"] == node.disk.directory_id
 
     def test_a_stopped_file_keeps_it_failed_until_it_is_restarted_by_hand(self, begin: Begin) -> None:
         node = Node()

@@ -1,0 +1,156 @@
+"""A group of Ray actors as a lab: real processes, real disks, the fault injector between them.
+
+Here:   `RayLab`.
+Never:  rows.
+
+`start`, `state_of` and `applied_by` go to the member itself, past every cut link, as the labs' do: they stand for a
+process beside it. What passes between members meets the injector.
+"""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+
+import raft_actors
+from raft_actors import faults
+from raft_actors.application.requests import QUERY, QUERY_ANSWERS, Query, QueryDone
+from raft_actors.core.types import MemberId
+from raft_actors.errors import RaftActorsError
+from raft_actors.faults.plan import Plan
+from raft_actors.names import NAMESPACE, peer_name, server_name
+from tests.catalogue.lab import Lab
+from tests.catalogue.ledger import Ledger, asked, told
+from tests.catalogue.row import Row
+from tests.cluster.world import eventually
+
+COUNTED: Final = frozenset({"request_vote", "append_entries", "install_snapshot"})
+ANSWER_S: Final = 5.0
+"""How long a member may take to say something of itself."""
+
+
+class RayLab(Lab):
+    """One group, started by this and shut down by whoever owns its name."""
+
+    def __init__(self, name: str, row: Row, data_dir: str) -> None:
+        super().__init__()
+        self.size = row.size
+        self._name = name
+        config = raft_actors.RaftConfig()
+        if row.snapshot_log_bytes is not None:
+            config = raft_actors.RaftConfig(snapshot_log_bytes=row.snapshot_log_bytes)
+        self._group = raft_actors.start(
+            name, Ledger, members=row.size, data_dir=data_dir, config=config, faults=True, start_timeout_s=60.0
+        )
+        self.faults = faults.connect(name)
+        self._dice = Random(row.name)
+        self._cut: set[tuple[int, int]] = set()
+        self._unreliable = row.unreliable
+        self._long_reordering = False
+        self._known: dict[int, tuple[bytes, dict[int, bytes]]] = {}
+        """What each member's application said last: which life of it, and all that it has."""
+        self._obey_network()
+        eventually(lambda: all(self.state_of(member) for member in self.members))
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def random(self) -> float:
+        return self._dice.random()
+
+    def start(self, member: int, command: bytes) -> int | None:
+        if member in self.down:
+            return None
+        try:
+            answer = ray.get(self._peer(member).start.remote(command), timeout=ANSWER_S)
+        except (RayError, RaftActorsError, ValueError):
+            return None
+        return int(answer.index) if isinstance(answer, raft_actors.Started) else None
+
+    def state_of(self, member: int) -> tuple[int, bool] | None:
+        if member in self.down:
+            return None
+        try:
+            state: tuple[int, bool] = ray.get(self._peer(member).get_state.remote(), timeout=ANSWER_S)
+        except (RayError, ValueError):
+            return None
+        return state
+
+    def applied_by(self, member: int) -> dict[int, bytes]:
+        if member in self.down:
+            return {}
+        life, known = self._known.get(member, (b"", {}))
+        answer = self._ask(member, max(known, default=0))
+        if answer is not None and answer[0] != life:  # another life: it begins anew, or goes on from a snapshot
+            answer = self._ask(member, 0)
+            known = {}
+        if answer is None:
+            return {}
+        self._known[member] = answer[0], known | answer[1]
+        return self._known[member][1]
+
+    def _ask(self, member: int, after: int) -> tuple[bytes, dict[int, bytes]] | None:
+        query = QUERY.encode(Query(requests=(asked(after),), linearizable=False, timeout_ms=1000))
+        try:
+            server = ray.get_actor(server_name(self._name, MemberId(member)), namespace=NAMESPACE)
+            (answer,) = QUERY_ANSWERS.decode(ray.get(server.query.remote(query), timeout=ANSWER_S))
+        except (RayError, ValueError):
+            return None
+        return told(answer.result) if isinstance(answer, QueryDone) else None
+
+    def set_links(self, cut: set[tuple[int, int]]) -> None:
+        self._cut = cut
+        self._obey_network()
+
+    def set_network(self, *, unreliable: bool, long_reordering: bool) -> None:
+        self._unreliable, self._long_reordering = unreliable, long_reordering
+        self._obey_network()
+
+    def _obey_network(self) -> None:
+        plan = Plan()
+        plan.long_delays()
+        if self._unreliable:
+            plan.unreliable()
+        if self._long_reordering:
+            plan.long_reordering()
+        for src, dst in sorted(self._cut):
+            plan.cut(src, dst)
+        self.faults.obey(*plan.rules)
+
+    def crash(self, *members: int) -> None:
+        self.down |= set(members)
+        self.faults.kill(*members, stay_down=True)
+
+    def restart(self, *members: int) -> None:
+        self.faults.restart(*members)
+        self.down -= set(members)
+        eventually(lambda: all(self._runs(member) for member in members))
+
+    def _runs(self, member: int) -> bool:
+        said = ray.get(self._peer(member).status.remote(), timeout=ANSWER_S)
+        return bool(said["state"] == "running")
+
+    def rpc_count(self) -> int:
+        return sum(int(row["offered"]) for row in self._counts() if row["part"] == "request")
+
+    def rpc_bytes(self) -> int:
+        return sum(int(row["size_bytes"]) for row in self._counts())
+
+    def _counts(self) -> list[dict[str, Any]]:
+        return [row for row in self.faults.counts() if row["method"] in COUNTED]
+
+    def log_bytes(self) -> int:
+        return max(status.log_bytes or 0 for status in self._group.status())
+
+    def snapshot_index(self, member: int) -> int:
+        return next(status.snapshot_index or 0 for status in self._group.status() if status.id == member)
+
+    def _peer(self, member: int) -> Any:
+        return ray.get_actor(peer_name(self._name, MemberId(member)), namespace=NAMESPACE)
