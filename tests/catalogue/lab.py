@@ -30,6 +30,8 @@ class Lab(ABC):
     """One group of `size` members, numbered from 0, that count and agree on commands. All of them are bytes."""
 
     size: int
+    rpc_limits: tuple[int, int, int]
+    """Most calls for an election, for ten commands, and for a second without any."""
 
     def __init__(self) -> None:
         self.cut_off: set[int] = set()
@@ -101,6 +103,18 @@ class Lab(ABC):
     @abstractmethod
     def random(self) -> float:
         """From 0 to 1; the same in each run of the same seed."""
+
+    def rounds(self, count: int) -> int:
+        """How many of so many rounds this kind of group plays."""
+        return count
+
+    def draw(self, least: int, most: int) -> int:
+        """A number from these."""
+        return least + int(self.random() * (most - least + 1))
+
+    def choose(self, members: list[int]) -> int:
+        """One of these."""
+        return members[self.draw(0, len(members) - 1)]
 
     # -- links, as the labs speak of them -----------------------------------------------------------------------------
 
@@ -221,6 +235,28 @@ class Lab(ABC):
                 self.sleep(LOOK_S)
             assert retry, f"{command!r} was accepted at index {index}, and {by} members did not apply it in time"
         raise AssertionError(f"{by} members agreed on no command within {AGREE_S:g} s")
+
+    def offer_to_all(self, command: bytes) -> int | None:
+        """Offer a command to everybody who is connected and runs; who took it last, if anybody did."""
+        took = [member for member in self.connected if self.start(member, command) is not None]
+        return took[-1] if took else None
+
+    def agree(self, commands: list[bytes], *, by: int) -> None:
+        """As `one` for each of these, by clients that offer them all at once."""
+        deadline_s = self.now_s() + AGREE_S
+        missing = commands
+        while missing:
+            assert self.now_s() < deadline_s, f"{len(missing)} of {len(commands)} commands are not agreed on in time"
+            offered = [self.offer_to_all(command) for command in missing]
+            if set(offered) == {None}:
+                self.sleep(PAUSE_S)
+                continue
+            accepted_s = self.now_s()
+            while missing and self.now_s() < accepted_s + COMMIT_S:
+                applied = Counter(command for member in self.members for command in set(self.look_at(member).values()))
+                missing = [command for command in missing if applied[command] < by]
+                if missing:
+                    self.sleep(LOOK_S)
 
     def wait(self, index: int, by: int, term: int) -> bytes | None:
         """What `by` members at least have applied there; None: the term moved on first."""

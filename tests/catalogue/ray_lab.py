@@ -36,6 +36,8 @@ ANSWER_S: Final = 5.0
 class RayLab(Lab):
     """One group, started by this and shut down by whoever owns its name."""
 
+    rpc_limits = (30, 42, 60)
+
     def __init__(self, name: str, row: Row, data_dir: str) -> None:
         super().__init__()
         self.size = row.size

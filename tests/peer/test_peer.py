@@ -102,7 +102,7 @@ class TestBringUp:
         wait_for_state(peer, "uninitialised")
         assert peer.describe()["error"] is None
 
-    def test_waits_for_the_lock_grow_to_a_third_of_a_second(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_waits_for_the_lock_grow_to_a_third_second(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
         waits = recorded_waits(monkeypatch)
         node = Node()
         node.refusals = [DirectoryLocked("held by process 4711")] * 7
