@@ -92,7 +92,8 @@ class TestTime:
 
     def test_the_dice_alone_decide_when(self) -> None:
         def times(seed: int) -> list[int | None]:
-            road, found = Road(Reorder(probability=0.5, late_ms=(1, 500)), seed=seed), []
+            road = Road(Reorder(probability=0.5, late_ms=(1, 500)), seed=seed)
+            found: list[int | None] = []
             for number in range(20):
                 road.send(f"{number}")
             while road.transit.next_ms is not None:
@@ -105,7 +106,7 @@ class TestTime:
 
 
 class TestLost:
-    """A lost message never arrives, and its caller is told when the rule says, or when a connection would be given up."""
+    """A lost message never arrives; its caller is told when the rule says, or when a connection would be given up."""
 
     @pytest.mark.parametrize(
         "rules",
