@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from queue import Queue
@@ -83,11 +83,34 @@ def hold_one(wire: FaultyWire) -> int:
     return wire.held()[-1].number
 
 
-def test_a_process_obeys_its_first_orders_before_it_begins(ray: Ray, wire: FaultyWire) -> None:
+def test_a_process_obeys_its_first_orders_before_it_begins(ray: Ray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raft_actors.faults.follower, "FIRST_S", DEADLINE_S)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, "g", 0)
+        report = ray.next_report()
+        assert (report.node, report.version, report.counts, report.held) == (0, 0, (), ())
+        with pytest.raises(TimeoutError):
+            following.result(0.02)
+        ray.answers.put(Orders(version=3, rules=(HOLD,)))
+        wire = following.result(DEADLINE_S)
     hold_one(wire)
-    report = ray.next_report()
-    assert (report.node, report.version, report.counts, report.held) == (0, 0, (), ())
+    wire.close()
     assert ray.next_report().version == 3
+    ray.answers.put(GetTimeoutError())
+
+
+@pytest.mark.parametrize("has_injector", [True, False])
+def test_it_begins_without_orders_where_none_come(
+    ray: Ray, monkeypatch: pytest.MonkeyPatch, has_injector: bool
+) -> None:
+    monkeypatch.setattr(raft_actors.faults.follower, "FIRST_S", 0.02 if has_injector else DEADLINE_S)
+    ray.has_injector = has_injector
+    wire = follow("g", 0)
+    begun: Queue[str] = Queue()
+    wire.send(1, "append_entries", 0, partial(answered, begun), lambda future: None)
+    assert begun.get_nowait() == "begun"
+    wire.close()
+    ray.answers.put(GetTimeoutError())
 
 
 def test_it_reports_what_waits_and_loses_what_it_is_told_to(ray: Ray, wire: FaultyWire) -> None:
