@@ -144,6 +144,7 @@ def test_one_that_does_not_answer_is_obeyed_still(ray: Ray, wire: FaultyWire) ->
     hold_one(wire)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "answer"),
     [

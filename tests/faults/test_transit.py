@@ -248,6 +248,7 @@ class TestRulesThatEndByThemselves:
         assert road.at(300) == ["a"]
 
 
+@pytest.mark.slow
 class TestBound:
     """No more than UNDER_WAY_MAX are under way; what comes beyond is lost, and told at once."""
 

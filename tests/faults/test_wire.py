@@ -257,6 +257,7 @@ class TestHeld:
     def test_one_request_is_let_go_and_another_lost_while_the_link_stays_cut(self, wire: FaultyWire) -> None:
         wire.obey([HOLD_REQUESTS])
         calls = [Call(b"yes").send(wire) for _ in range(4)]
+        settle(wire, HOLD_REQUESTS)
         numbers = [held.number for held in wire.held()]
         wire.let_go(numbers[2])
         assert calls[2].next_told().result() == b"yes"
@@ -272,6 +273,7 @@ class TestHeld:
     def test_one_reply_is_let_go_and_another_lost(self, wire: FaultyWire) -> None:
         wire.obey([HOLD_REPLIES])
         calls = [Call(f"{number}".encode()).send(wire) for number in range(3)]
+        settle(wire, HOLD_REPLIES)
         numbers = [held.number for held in wire.held()]
         wire.let_go(numbers[2])
         assert calls[2].next_told().result() == b"2"
