@@ -26,7 +26,7 @@ from raft_actors.faults.wire import FaultyWire
 from raft_actors.names import NAMESPACE, faults_name
 
 LOOK_S: Final = 0.3
-"""How often an injector is looked for where there is none."""
+"""How often an injector is looked for where there is none, or none that answers."""
 FIRST_S: Final = 2.0
 """How long a process waits for its first orders."""
 ANSWER_S: Final = 5.0
@@ -62,11 +62,12 @@ class _Follower:
     def _run(self) -> None:
         pause = threading.Event()
         while not self._wire.closed:
+            answered = False
             if self._is_connected():
                 with contextlib.suppress(RayError, RuntimeError, OSError):
-                    self._look()
+                    answered = self._look()
             self._has_looked.set()
-            if self._injector is None:
+            if not answered:
                 pause.wait(LOOK_S)
         if self._injector is not None and self._is_connected():
             with contextlib.suppress(RayError, RuntimeError, OSError):
@@ -76,12 +77,13 @@ class _Follower:
         """Beside an ended connection to Ray nothing may be asked: a handle of it would end this process."""
         return bool(ray.is_initialized() and ray.get_runtime_context().get_worker_id() == self._worker_id)
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Ask once; whether there was an answer."""
         if self._injector is None:
             try:
                 self._injector = ray.get_actor(self._name, namespace=NAMESPACE)
             except (ValueError, AssertionError):  # there is none, or it is only being made
-                return
+                return False
             self._version = 0
         report = Report(
             node=self._wire.node,
@@ -93,12 +95,15 @@ class _Follower:
             held=self._wire.held(),
         )
         try:
-            self._obey(ray.get(self._injector.follow.remote(report), timeout=ANSWER_S))
+            orders = ray.get(self._injector.follow.remote(report), timeout=ANSWER_S)
         except ActorDiedError:
             self._injector, self._version = None, 0
             self._wire.obey(())
+            return False
         except GetTimeoutError:
-            pass  # it stands still; what it said last holds
+            return False  # it stands still; what it said last holds
+        self._obey(orders)
+        return True
 
     def _obey(self, orders: Orders) -> None:
         if not self._version:

@@ -86,7 +86,7 @@ class Fault:
     touched: int = 0
     """Those to which something happened that its rules say."""
     bit: bool | None = None
-    """None: nobody knows; too few messages came its way."""
+    """None: nobody knows; too few messages came its way, or it does nothing to a message."""
 
     def row(self) -> dict[str, object]:
         """For the frame `faults` of a run."""
@@ -166,7 +166,7 @@ def _measure(fault: Fault, counts: Counts) -> None:
             fault.touched += columns[column] - before.get(column, 0)
     if fault.touched:
         fault.bit = True
-    elif fault.offered >= CALLS_ENOUGH:
+    elif fault.offered >= CALLS_ENOUGH and any(touches(rule) for rule in fault.rules):
         fault.bit = False
 
 

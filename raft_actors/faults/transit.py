@@ -52,6 +52,8 @@ class Transit:
         self._late: list[tuple[int, int, Do]] = []
         """A heap of when, a number that keeps equals in order, what to do then."""
         self._held: dict[int, _Held] = {}
+        self._rule_ends_ms: int | None = None
+        """When the next rule ends by itself."""
 
     def depart(self, message: Message, size_bytes: int, now_ms: int, arrive: Do, lost: Do) -> bool:
         """One leg of a call. True: it arrives now, and the caller sees to it. Otherwise `due` says what to do when:
@@ -75,9 +77,7 @@ class Transit:
     def obey(self, rules: Iterable[Rule], now_ms: int) -> None:
         """From now on these rules are in force; what they do not hold goes its way."""
         self.plan.obey(rules)
-        for number, held in list(self._held.items()):
-            if not self.plan.holds(held.seen.message, now_ms):
-                self.let_go(number, now_ms)
+        self._let_go_free(now_ms)
 
     def let_go(self, number: int, now_ms: int) -> bool:
         """This one may arrive now. False: it does not wait here."""
@@ -100,6 +100,8 @@ class Transit:
 
     def due(self, now_ms: int) -> list[Do]:
         """What is to be done by now, in order."""
+        if self._rule_ends_ms is not None and self._rule_ends_ms <= now_ms:
+            self._let_go_free(now_ms)
         found = []
         while self._late and self._late[0][0] <= now_ms:
             found.append(heapq.heappop(self._late)[2])
@@ -107,8 +109,19 @@ class Transit:
 
     @property
     def next_ms(self) -> int | None:
-        """When something is due; None: nothing waits for a time."""
-        return self._late[0][0] if self._late else None
+        """When something is due, or may be; None: nothing waits for a time."""
+        times = [self._late[0][0]] if self._late else []
+        if self._held and self._rule_ends_ms is not None:
+            times.append(self._rule_ends_ms)
+        return min(times, default=None)
+
+    def _let_go_free(self, now_ms: int) -> None:
+        """What no rule holds any more goes its way."""
+        for number, held in list(self._held.items()):
+            if not self.plan.holds(held.seen.message, now_ms):
+                self.let_go(number, now_ms)
+        ends = (rule.until_ms for rule in self.plan.rules if rule.until_ms is not None)
+        self._rule_ends_ms = min((at_ms for at_ms in ends if at_ms > now_ms), default=None)
 
     def _later(self, at_ms: int, do: Do) -> None:
         heapq.heappush(self._late, (at_ms, next(self._numbers), do))

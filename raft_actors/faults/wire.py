@@ -11,6 +11,7 @@ same actor, which is not made when the first one is over.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ from raft_actors.wire import Begin, CallLost, Ended
 IDLE_S: Final = 1.0
 """Longest sleep of the thread."""
 CLOSE_S: Final = 1.0
+
+log: Final = logging.getLogger(__name__)
 
 
 class _Call:
@@ -112,6 +115,8 @@ class FaultyWire:
 
     def _depart(self, message: Message, size_bytes: int, arrive: Do, lost_: Do) -> bool:
         with self._changed:
+            if self._closed:
+                return False
             at_once = self._transit.depart(message, size_bytes, _now_ms(), arrive, lost_)
             if not at_once:
                 self._changed.notify_all()
@@ -119,7 +124,7 @@ class FaultyWire:
 
     def _begin_late(self, call: _Call) -> None:
         """A request, or a copy of one, arrives later than it was sent."""
-        if call.over:
+        if call.over or self._closed:
             return
         try:
             future = call.begin()
@@ -139,7 +144,7 @@ class FaultyWire:
 
     def _end(self, call: _Call, future: Future[Any]) -> None:
         with self._changed:
-            first, call.over = not call.over, True
+            first, call.over = not (call.over or self._closed), True
         if first:
             call.ended(future)
 
@@ -153,13 +158,16 @@ class FaultyWire:
                     next_ms = self._transit.next_ms
                     self._changed.wait(IDLE_S if next_ms is None else min(IDLE_S, max(0, next_ms - _now_ms()) / 1000))
             for do in due:
-                do()
+                try:
+                    do()
+                except Exception:  # of who was told: his call is over, the others' are not
+                    log.exception("%s: whoever was told the end of a call raised", self._thread.name)
 
 
 def size_of(answer: object) -> int:
     """Bytes of an answer; what is behind references does not travel with it."""
     if isinstance(answer, bytes | memoryview):
-        return len(answer)
+        return memoryview(answer).nbytes
     return sum(size_of(part) for part in answer) if isinstance(answer, tuple) else 0
 
 
