@@ -35,6 +35,7 @@ from tests.sim.options import RATE_ONE, Options
 from tests.sim.rest import STILL_HAPPENINGS, Rest
 from tests.sim.story import KEPT
 from tests.sim.timeline import SECOND_US
+from tests.sim.timers import TICK_SOON_US
 from tests.sim.world import World, WorldFailed
 
 COUNTED: Final = frozenset(("request_vote", "append_entries", "install_snapshot"))
@@ -64,6 +65,7 @@ def options_of(row: Row, dice: random.Random) -> Options:
         disk_us=dice.choice(((200, 500), (200, 2000), (1000, 2000))),
         stall_us=(0, 0),
         stall_probability=0.0,
+        tick_us=TICK_SOON_US,
         inbox_us=(0, 0),
         socket_us=(20, 100),
         work_us=(10, 100),
