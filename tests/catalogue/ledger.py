@@ -1,49 +1,45 @@
-"""The state machine of the catalogue's groups: it keeps every command that it was given, by index.
+"""A state machine that keeps every command it was given, so that a test can read what a member applied.
 
-Here:   `Ledger`, what is asked of it and how its answer is read.
-Never:  how it is asked (ray_lab.py, sim_lab.py).
+Here:   `Ledger`, and what its answer says.
+Never:  the machine that users have (kv/machine.py).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import msgpack
 
 
 class Ledger:
-    """Commands by index. Its answer to a query says which life of it that is, and what it has beyond an index."""
+    """Commands by the index of their entry, in order. For entries of one command, as those of `start` are."""
 
     def __init__(self) -> None:
-        self._commands: dict[int, bytes] = {}
-        self._life = os.urandom(8)
+        self.commands: dict[int, bytes] = {}
 
     def apply(self, index: int, command: bytes) -> bytes:
-        self._commands[index] = command
-        return command
+        """Raises, and so stops its member, for an entry that comes again or too late."""
+        last = next(reversed(self.commands), 0)
+        if index <= last:
+            raise ValueError(f"entry {index} was applied after entry {last}")
+        self.commands[index] = command
+        return b""
 
     def query(self, request: bytes) -> bytes:
-        after = int(request)
-        newer = [(index, self._commands[index]) for index in sorted(self._commands) if index > after]
-        packed: bytes = msgpack.packb((self._life, newer))
+        """All of it, whatever is asked: see `read_commands`."""
+        packed: bytes = msgpack.packb(self.commands)
         return packed
 
     def snapshot(self) -> Iterator[bytes]:
-        whole: bytes = msgpack.packb(list(self._commands.items()))
-        yield whole
+        """In one piece, made when it is asked for."""
+        yield self.query(b"")
 
     def restore(self, chunks: Iterator[memoryview]) -> None:
-        self._commands = dict(msgpack.unpackb(b"".join(chunks)))
-        self._life = os.urandom(8)
+        """Become what a snapshot holds."""
+        self.commands = read_commands(b"".join(chunks))
 
 
-def asked(after: int) -> bytes:
-    """A query for all beyond this index."""
-    return b"%d" % after
-
-
-def told(answer: bytes) -> tuple[bytes, dict[int, bytes]]:
-    """Which life answered, and what it has."""
-    life, newer = msgpack.unpackb(answer)
-    return life, dict(map(tuple, newer))
+def read_commands(answer: bytes) -> dict[int, bytes]:
+    """What a ledger had: commands by index."""
+    commands: dict[int, bytes] = msgpack.unpackb(answer, strict_map_key=False)
+    return commands

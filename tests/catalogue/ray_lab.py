@@ -24,7 +24,7 @@ from raft_actors.errors import RaftActorsError
 from raft_actors.faults.plan import Plan
 from raft_actors.names import NAMESPACE, peer_name, server_name
 from tests.catalogue.lab import Lab
-from tests.catalogue.ledger import Ledger, asked, told
+from tests.catalogue.ledger import Ledger, read_commands
 from tests.catalogue.row import Row
 from tests.cluster.world import eventually
 
@@ -53,8 +53,6 @@ class RayLab(Lab):
         self._cut: set[tuple[int, int]] = set()
         self._unreliable = row.unreliable
         self._long_reordering = False
-        self._known: dict[int, tuple[bytes, dict[int, bytes]]] = {}
-        """What each member's application said last: which life of it, and all that it has."""
         self._obey_network()
         eventually(lambda: all(self.state_of(member) for member in self.members))
 
@@ -88,24 +86,13 @@ class RayLab(Lab):
     def applied_by(self, member: int) -> dict[int, bytes]:
         if member in self.down:
             return {}
-        life, known = self._known.get(member, (b"", {}))
-        answer = self._ask(member, max(known, default=0))
-        if answer is not None and answer[0] != life:  # another life: it begins anew, or goes on from a snapshot
-            answer = self._ask(member, 0)
-            known = {}
-        if answer is None:
-            return {}
-        self._known[member] = answer[0], known | answer[1]
-        return self._known[member][1]
-
-    def _ask(self, member: int, after: int) -> tuple[bytes, dict[int, bytes]] | None:
-        query = QUERY.encode(Query(requests=(asked(after),), linearizable=False, timeout_ms=1000))
+        query = QUERY.encode(Query(requests=(b"",), linearizable=False, timeout_ms=1000))
         try:
             server = ray.get_actor(server_name(self._name, MemberId(member)), namespace=NAMESPACE)
             (answer,) = QUERY_ANSWERS.decode(ray.get(server.query.remote(query), timeout=ANSWER_S))
         except (RayError, ValueError):
-            return None
-        return told(answer.result) if isinstance(answer, QueryDone) else None
+            return {}
+        return read_commands(answer.result) if isinstance(answer, QueryDone) else {}
 
     def set_links(self, cut: set[tuple[int, int]]) -> None:
         self._cut = cut

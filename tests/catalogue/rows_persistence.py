@@ -111,7 +111,7 @@ def reliable_churn(lab: Lab) -> None:
     """Members crash, are cut off and come back while three clients offer values: what a client saw committed, at the
     index that it was told (Ruaft looks at another one), all have in the end."""
     churners = [Churner(lab, b"client %d" % number) for number in range(3)]
-    for _ in range(20):
+    for _ in range(lab.rounds(20)):
         if lab.random() < 0.2:
             lab.disconnect(lab.draw(0, lab.size - 1))
         if lab.random() < 0.5:
@@ -146,7 +146,7 @@ def _churn(lab: Lab, churners: list[Churner], seconds: float) -> None:
     while lab.now_s() < until_s:
         for churner in churners:
             churner.go_on()
-        lab.sleep(0.01)
+        lab.sleep(0.02)
 
 
 ROWS: Final[tuple[Row, ...]] = rows(

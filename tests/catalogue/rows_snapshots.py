@@ -1,6 +1,5 @@
 """Rows about snapshots at the level of Raft (ruaft.md 2.4, 3D). The labs' service takes a snapshot each ten entries and
-bounds the log by 2,000 bytes; ours takes them by the size of the log files, and `LOG_BYTES` of 20 times as many
-commands bound it the same way.
+bounds the log by 2,000 bytes; ours takes them by the size of the log files, which `LOG_BYTES` bounds the same way.
 
 Here:   one function for each row; its docstring says what it means, and what differs from the labs' text.
 Never:  kinds of groups.
@@ -14,14 +13,14 @@ from tests.catalogue.lab import COMMIT_S, LEADER_S, Lab
 from tests.catalogue.row import Row, rows
 
 LOG_BYTES: Final = 10_000
-COMMAND_BYTES: Final = 100
+"""More than the state of any of these rows; a larger state would bound its log by its own size."""
 BATCH_BYTES: Final = 4_000
 """What may be written between two looks at the size."""
 
 
 def snapshot_basic(lab: Lab) -> None:
     """Thirty rounds of some commands: logs stay small, and everybody has a snapshot in the end."""
-    for _ in range(30):
+    for _ in range(lab.rounds(30)):
         _some(lab, by=3)
         _is_small(lab)
     lab.until(lambda: all(lab.snapshot_index(member) for member in lab.members), LEADER_S, "all have a snapshot")
@@ -30,13 +29,13 @@ def snapshot_basic(lab: Lab) -> None:
 def snapshot_install(lab: Lab) -> None:
     """Thirty times somebody is cut off, each third time the leader, while the others go on: it catches up, from a
     snapshot where the log does not reach back."""
-    for number in range(30):
+    for number in range(lab.rounds(30)):
         victim = _victim(lab, number)
         lab.disconnect(victim)
         _some(lab, by=2)
         _is_small(lab)
         lab.connect(victim)
-        lab.one(_large(lab), by=3)
+        lab.one(by=3)
 
 
 def snapshot_install_unreliable(lab: Lab) -> None:
@@ -52,7 +51,7 @@ def snapshot_install_crash(lab: Lab) -> None:
         _some(lab, by=2)
         _is_small(lab)
         lab.restart(victim)
-        lab.one(_large(lab), by=3)
+        lab.one(by=3)
 
 
 def snapshot_install_uncrash(lab: Lab) -> None:
@@ -66,30 +65,27 @@ def snapshot_all_crash(lab: Lab) -> None:
         index = _some(lab, by=3)
         lab.crash(*lab.members)
         lab.restart(*lab.members)
-        assert lab.one(_large(lab), by=3) > index, "the log began anew"
+        assert lab.one(by=3) > index, "the log began anew"
 
 
 def snapshot_init(lab: Lab) -> None:
     """A snapshot, one command, everybody killed, one command, everybody killed: the snapshot is in use each time."""
     for _ in range(3):
         _some(lab, by=3, count=40)
+    lab.until(lambda: all(lab.snapshot_index(member) for member in lab.members), LEADER_S, "all have a snapshot")
     for _ in range(2):
         lab.crash(*lab.members)
         lab.restart(*lab.members)
-        index = lab.one(_large(lab), by=3)
-        assert all(lab.snapshot_index(member) < index for member in lab.members)
-
-
-def _large(lab: Lab) -> bytes:
-    return lab.next_command().ljust(COMMAND_BYTES, b".")
+        assert all(lab.snapshot_index(member) for member in lab.members), "it began without its snapshot"
+        lab.one(by=3)
 
 
 def _some(lab: Lab, *, by: int, count: int | None = None) -> int:
     """Five to fourteen commands, and one that all have to have; its index."""
     leader = lab.check_one_leader()
     for _ in range(count or lab.draw(5, 14)):
-        lab.start(leader, _large(lab))
-    return lab.one(_large(lab), by=by)
+        lab.start(leader, lab.next_command())
+    return lab.one(by=by)
 
 
 def _victim(lab: Lab, number: int) -> int:

@@ -47,7 +47,8 @@ class Network:
         `lost(delay_us)`: it never arrives, and the caller learns that so much later.
         """
         timeline = self._timeline
-        fate = self.plan.fate(message, timeline.now_us // 1000, self._dice)
+        size_bytes = len(content) if type(content) is bytes else 0
+        fate = self.plan.fate(message, timeline.now_us // 1000, self._dice, size_bytes)
         delays_ms = fate.delays_ms
         if fate.held_until_healed:
             self._held.append((message, delays_ms, process, arrive, content))

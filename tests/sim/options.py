@@ -24,6 +24,8 @@ SLOW_US: Final = 20_000
 """Where calls take so long, clients are patient and heartbeats rare, or most events would be theirs."""
 RATE_ONE: Final = 1000
 """A clock that runs as the world does."""
+TICK_IDLE_US: Final = 150_000
+"""The owner looks every 20 ms; where nothing waits for its look, it may as well look late."""
 FAULTS: Final = (
     "partition",
     "isolate",
@@ -89,6 +91,8 @@ class Options:
     stall_us: Range
     """A disk that stalls takes this long."""
     stall_probability: float
+    tick_us: int
+    """Between two looks of a peer's owner at what nothing else shows; a follower applies then what is committed."""
     inbox_us: Range
     """From the disk's or the application's end of work to the owner's look at its inbox."""
     socket_us: Range
@@ -169,6 +173,7 @@ def draw(dice: random.Random) -> Options:
         disk_us=dice.choice(((20, 100), (500, 3000), (2000, 30_000))),
         stall_us=(100_000, 1_500_000),
         stall_probability=dice.choice((0.0, 0.0, 0.0, 0.01, 0.05)),
+        tick_us=TICK_IDLE_US,
         inbox_us=dice.choice(((0, 0), (0, 0), (0, 5000))),
         socket_us=dice.choice(((20, 100), (20, 100), (50, 20_000))),
         work_us=work_us,

@@ -99,7 +99,8 @@ class PeerProcess(Administration, Process):
         """Calls to other peers that have not ended: to whom, and when they were made."""
         self.asked: dict[RequestId, Asked] = {}
         self.reads: dict[int, tuple[Link, int]] = {}
-        self.proposals: dict[int, tuple[Link, int]] = {}
+        self.proposals: dict[int, Callable[[exchange.ProposeAnswer], object]] = {}
+        """Who waits for what comes of each."""
         self.saves: set[int] = set()
         """Snapshots that were asked for by hand."""
         self.has_saved = False
@@ -311,8 +312,12 @@ class PeerProcess(Administration, Process):
 
     def application_proposes(self, link: Link, number: int, data: bytes) -> None:
         """It wants one entry in the log."""
+        self.propose(data, lambda answer: link.to_server(link.server.proposal_answered, link, number, answer))
+
+    def propose(self, data: bytes, known: Callable[[exchange.ProposeAnswer], object]) -> None:
+        """Somebody wants one entry in the log, and is told what came of it, in this call."""
         self._numbers = proposal_id = self._numbers + 1
-        self.proposals[proposal_id] = (link, number)
+        self.proposals[proposal_id] = known
         if len(data) > self.member.world.options.config.proposal_bytes_max:
             self.proposal_ended(proposal_id, exchange.Overloaded())
         else:
@@ -383,8 +388,7 @@ class PeerProcess(Administration, Process):
             link.to_server(link.server.peer_lost_term, news)
 
     def proposal_ended(self, proposal_id: int, answer: exchange.ProposeAnswer) -> None:
-        link, number = self.proposals.pop(proposal_id)  # a second answer is a KeyError
-        link.to_server(link.server.proposal_answered, link, number, answer)
+        self.proposals.pop(proposal_id)(answer)  # a second answer is a KeyError
 
     def read_ended(self, read_id: int, answer: exchange.ReadAnswer) -> None:
         self.member.world.watch.read_ended(answer)

@@ -60,8 +60,7 @@ class Rest:
             self._until(self._lacking_change)
             self._until(self._lacking_transfer)
             self._until(self._lacking_members)
-        self._until(self._lacking_rest)
-        self._world.checks.at_rest(self._world.whole_members())
+        self.come()
         self._until(self._lacking_calm)
         led, reasons = self._world.checks.newest_led, self._reasons_to_go()
         self._demand_snapshots()
@@ -71,14 +70,18 @@ class Rest:
         if len(set(self._world.options.rates)) == 1 and self._reasons_to_go() == reasons:
             self._world.checks.undisturbed(led)
 
+    def come(self) -> None:
+        """All members follow one leader, and their logs and machines are equal."""
+        self._until(self._lacking_rest)
+        self._world.checks.at_rest(self._world.whole_members())
+
     def _until(self, lacking: Lack) -> None:
         """Let time pass until nothing is lacking."""
         until_us = self._world.timeline.now_us + PROGRESS_US
         while (what := lacking()) is not None:
             if self._world.timeline.now_us > until_us:
                 raise Violation("progress", f"{what}, {PROGRESS_US // SECOND_US} s after all was healed")
-            self._world.timeline.after(LOOK_US, None, self._world.timeline.halt)
-            if not self._world.timeline.play(STILL_HAPPENINGS):
+            if not self._world.timeline.play_for(LOOK_US, STILL_HAPPENINGS):
                 raise Violation("progress", f"{what}, and time stands still")
 
     def _lacking_leader(self) -> str | None:
@@ -145,10 +148,8 @@ class Rest:
         """For some election timeouts, where somebody lives on who does not belong to the group any more."""
         if any(member.peer is not None and not member.is_listed for member in self._world.everybody()):
             self._world.watch.count("removed directory beside a group at rest")
-            timeline = self._world.timeline
             quiet_us = QUIET_TIMEOUTS * self._world.options.config.election_timeout_ms_max * 1000
-            timeline.after(quiet_us, None, timeline.halt)
-            timeline.play(STILL_HAPPENINGS)
+            self._world.timeline.play_for(quiet_us, STILL_HAPPENINGS)
 
     # -- members ------------------------------------------------------------------------------------------------------
 

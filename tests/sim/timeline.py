@@ -69,6 +69,11 @@ class Timeline:
                 return True
         return False
 
+    def play_for(self, delay_us: int, happenings_max: int) -> bool:
+        """The same, for so long at most."""
+        self.after(delay_us, None, self.halt)
+        return self.play(happenings_max)
+
     def halt(self) -> None:
         """`play` ends with what happens now."""
         self._halted = True

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tests.sim.peer import PeerProcess
 
 TICK_SOON_US: Final = int(TICK_S * 1_000_000)
-TICK_IDLE_MS: Final = 150
-"""The owner looks every 20 ms; where nothing waits for its look, it may as well look late."""
 
 
 class Timers:
@@ -32,7 +30,7 @@ class Timers:
         self._tick_us = 0
         self._beating = False
         self.changed()
-        self._tick_at(TICK_IDLE_MS * 1000)
+        self._tick_at(self._member.world.options.tick_us)
 
     def changed(self) -> None:
         """The election deadline came nearer, or the role is another one."""
@@ -80,6 +78,6 @@ class Timers:
 
     def _tick(self, at_us: int) -> None:
         if at_us == self._tick_us:
-            self._tick_at(TICK_IDLE_MS * 1000)
+            self._tick_at(self._member.world.options.tick_us)
             self._process.transfers.sweep()
             self._process.engine.tick()

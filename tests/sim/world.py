@@ -16,7 +16,9 @@ from typing import Final
 
 from analysis.history import UNSEEN, Mismatch, Op, Outcome, Result
 from kv.config import Config
+from kv.machine import KVMachine
 from raft_actors.application import chain
+from raft_actors.application.machine import MachineSource
 from raft_actors.codec import cluster_id_of
 from raft_actors.config import RaftConfig
 from raft_actors.core.entries import Configuration, Genesis
@@ -63,7 +65,7 @@ class WorldFailed(AssertionError):
             "\n".join(
                 (
                     f"seed {world.seed}, event {world.event_count}: {self.rule}: {self.what}",
-                    f"again: python -m tests.sim replay {world.seed} --events {world.events_wanted}",
+                    f"again: {world.again}",
                     "",
                     "options:",
                     *world.options.lines(),
@@ -78,9 +80,17 @@ class WorldFailed(AssertionError):
 class World:
     """One world. `run` plays it to its end, and raises `WorldFailed`."""
 
-    def __init__(self, seed: int, *, options: Options | None = None, kept: int | None = KEPT) -> None:
-        """`kept`: how many of the last events a failure tells; None: all."""
+    def __init__(
+        self,
+        seed: int,
+        *,
+        options: Options | None = None,
+        kept: int | None = KEPT,
+        machine: MachineSource = KVMachine.from_settings,
+    ) -> None:
+        """`kept`: how many of the last events a failure tells; None: all. `machine`: of all applications."""
         self.seed = seed
+        self.machine = machine
         self.dice = random.Random(seed)
         self.options = options or draw(self.dice)
         self.timeline = Timeline()
@@ -168,6 +178,11 @@ class World:
             raise WorldFailed(self, why) from why
         finally:
             chain.CHECKPOINT_INTERVAL = interval  # type: ignore[misc]
+
+    @property
+    def again(self) -> str:
+        """How a reader plays it again."""
+        return f"python -m tests.sim replay {self.seed} --events {self.events_wanted}"
 
     def trace(self) -> str:
         """A digest of all that happened, of a world that keeps its whole story."""
