@@ -1,0 +1,213 @@
+"""Single messages, held and let go by hand: Ruaft's regression tests, and the same for every kind of message.
+
+The group's leader is patient (it gives up ten seconds after it last heard a majority), so that it leads still, cut off,
+while the others have elected another one: what it says then is what can go wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+import kv
+from raft_actors import RaftConfig, faults
+from raft_actors.application.requests import QUERY, QUERY_ANSWERS, Query, QueryDone
+from raft_actors.core.types import MemberId
+from raft_actors.faults import Faults
+from raft_actors.faults.rules import Part
+from raft_actors.names import NAMESPACE, server_name
+from tests.cluster.world import all_running, eventually, nothing_left_of
+
+pytestmark = pytest.mark.cluster
+
+NAME = "intercepted"
+PATIENT = RaftConfig(
+    heartbeat_interval_ms=100,
+    election_timeout_ms_min=500,
+    election_timeout_ms_max=900,
+    check_quorum_ms=10_000,
+    rpc_deadline_ms=10_000,
+    snapshot_log_bytes=300_000,
+)
+PATIENT_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def group(ray_cluster: None, module_data_dir: str) -> Iterator[Faults]:
+    with (
+        nothing_left_of(NAME),
+        kv.start(NAME, data_dir=module_data_dir, config=kv.Config(raft=PATIENT), faults=True),
+    ):
+        yield faults.connect(NAME)
+
+
+@pytest.fixture
+def injector(group: Faults) -> Iterator[Faults]:
+    yield group
+    group.close()
+    eventually(lambda: all_running(NAME))
+
+
+@pytest.fixture
+def near(injector: Faults) -> Iterator[kv.Client]:
+    """A client beside the old leader."""
+    with kv.connect(NAME, label="near") as client:
+        client.put("warm", 0, timeout_s=PATIENT_S)
+        yield client
+
+
+@pytest.fixture
+def far(injector: Faults) -> Iterator[kv.Client]:
+    """A client beside the others."""
+    with kv.connect(NAME, label="far") as client:
+        client.put("warm", 1, timeout_s=PATIENT_S)
+        yield client
+
+
+def leader() -> int:
+    return eventually(lambda: [row for row in all_running(NAME) if row.role == "leader"])[0].id
+
+
+def others(number: int) -> list[int]:
+    return [each for each in (0, 1, 2) if each != number]
+
+
+def read_at(member: int, key: str) -> Any:
+    """Begin a linearizable read at this member's server, for two seconds."""
+    server = ray.get_actor(server_name(NAME, MemberId(member)), namespace=NAMESPACE)
+    request = kv.requests.Requests(allow_pickle=False, limits=kv.limits.Limits()).get(key, None, "linearizable")
+    return server.query.remote(QUERY.encode(Query(requests=(request.data,), linearizable=True, timeout_ms=2000)))
+
+
+def was_read(ref: Any) -> bool:
+    """Whether that read was answered from a state."""
+    (answer,) = QUERY_ANSWERS.decode(ray.get(ref, timeout=PATIENT_S))
+    return isinstance(answer, QueryDone)
+
+
+def strand(injector: Faults, leads: int) -> None:
+    """The leader and the client near it against the others and the client far from it."""
+    injector.partition([leads, "near"], [*others(leads), "far"])
+
+
+def test_smoke(injector: Faults, near: kv.Client) -> None:
+    """Ruaft's `smoke_test`: with every message between peers held until it is let go, a put is acknowledged when one
+    follower's answer arrives and not before, and then a get returns it."""
+    leads = leader()
+    follower, silent = others(leads)
+    for one, other in ((leads, follower), (follower, leads)):
+        injector.cut(one, other, held=True, method="append_entries")
+    injector.isolate(silent)
+    write = near.submit_put("smoke", 1, timeout_s=PATIENT_S)
+    injector.wait_for_held(1, src=leads, dst=follower)
+    assert not write.done()
+    injector.let_go(*injector.held(src=leads, dst=follower))
+    answers = injector.wait_for_held(1, src=follower, dst=leads)
+    assert not write.done(), "the follower has it, and the leader does not know"
+    injector.let_go(*answers)
+    while not write.done():  # heartbeats are held too, and the write may have been in the second message
+        injector.let_go(*injector.held())
+    assert write.result(0) > 0
+    read = near.submit_get("smoke", timeout_s=PATIENT_S)
+    while not read.done():
+        injector.let_go(*injector.held())
+    assert read.result(0) == 1
+
+
+def test_delayed_commit_consistency(injector: Faults, near: kv.Client, far: kv.Client) -> None:
+    """Ruaft's test: the answers to the first write are held, its leader is cut off, another one commits a second write,
+    a read at the old leader begins, and then the answers arrive. The first write succeeds; the read must not: they were
+    sent before it began, and prove nothing about who leads now."""
+    leads = leader()
+    for follower in others(leads):
+        injector.cut(follower, leads, part=Part.REPLY, held=True, method="append_entries")
+    first = near.submit_put("delayed", "first", timeout_s=PATIENT_S)
+    injector.wait_for_held(2, dst=leads)
+    strand(injector, leads)
+    second_version = far.put("delayed", "second", timeout_s=PATIENT_S)
+    read = read_at(leads, "delayed")
+    injector.let_go(*injector.held(dst=leads))
+    assert not was_read(read), "it missed what had been acknowledged before it began"
+    injector.heal()
+    first_version = first.result(PATIENT_S)
+    assert first_version < second_version
+    assert near.get("delayed", timeout_s=PATIENT_S) == "second"
+
+
+def test_answers_to_heartbeats_from_before_a_read_prove_nothing(
+    injector: Faults, near: kv.Client, far: kv.Client
+) -> None:
+    """The same without a write at the old leader: heartbeats alone are answered."""
+    leads = leader()
+    for follower in others(leads):
+        injector.cut(follower, leads, part=Part.REPLY, held=True, method="append_entries")
+    injector.wait_for_held(2, dst=leads)
+    strand(injector, leads)
+    far.put("beats", "second", timeout_s=PATIENT_S)
+    read = read_at(leads, "beats")
+    injector.let_go(*injector.held(dst=leads))
+    assert not was_read(read)
+    injector.heal()
+    assert near.get("beats", timeout_s=PATIENT_S) == "second"
+
+
+def test_the_answer_to_an_offered_snapshot_proves_nothing_either(
+    injector: Faults, near: kv.Client, far: kv.Client
+) -> None:
+    """The same with a follower that lags so much that it is offered a snapshot."""
+    leads = leader()
+    behind, other = others(leads)
+    injector.kill(behind, stay_down=True)
+    for number in range(40):
+        near.put_many({f"s{number}.{part}": "x" * 16_000 for part in range(3)}, timeout_s=PATIENT_S)
+    eventually(lambda: all(row.snapshot_index for row in kv.status(NAME).members if row.id != behind))
+    assert leader_is(leads), "the leader went, and nothing was wrong with its majority"
+    injector.cut(behind, leads, part=Part.REPLY, held=True, method="install_snapshot")
+    injector.restart(behind)
+    injector.wait_for_held(1, src=behind, dst=leads, method="install_snapshot", timeout_s=PATIENT_S)
+    strand(injector, leads)
+    far.put("offered", "second", timeout_s=PATIENT_S)
+    read = read_at(leads, "offered")
+    injector.let_go(*injector.held(dst=leads))
+    assert not was_read(read)
+    injector.heal()
+    assert near.get("offered", timeout_s=PATIENT_S) == "second"
+    assert other != behind
+
+
+def leader_is(member: int) -> bool:
+    return any(row.id == member and row.role == "leader" for row in kv.status(NAME).members)
+
+
+@pytest.mark.parametrize("method", ["append_entries", "request_vote"])
+def test_requests_that_arrive_an_election_late_change_nothing(
+    injector: Faults, near: kv.Client, far: kv.Client, method: str
+) -> None:
+    """Ray holds calls of a partition and runs them afterwards. What the old leader had sent, and what the others asked
+    it for in their election, arrives when another one leads and has committed."""
+    leads = leader()
+    injector.partition([leads, "near"], [*others(leads), "far"], held=True)
+    old = near.submit_put("late", "old", timeout_s=PATIENT_S)
+    new_version = far.put("late", "new", timeout_s=PATIENT_S)
+    term = max(row.term for row in kv.status(NAME).members)
+    injector.let_go(*injector.wait_for_held(1, method=method))
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + 1.0:
+        injector.let_go(*injector.held(method=method))
+        time.sleep(0.05)
+    assert max(row.term for row in kv.status(NAME).members) == term, "somebody was deposed by what is over"
+    injector.heal()
+    old_version = old.result(PATIENT_S)
+    assert near.get("late", timeout_s=PATIENT_S) == ("old" if old_version > new_version else "new")
+    chains = eventually(chains_at_rest)
+    assert len(set(chains)) == 1
+
+
+def chains_at_rest() -> list[str | None] | None:
+    """The members' state chains, once all have applied as much."""
+    rows = all_running(NAME)
+    return [row.chain for row in rows] if len({row.last_applied for row in rows}) == 1 else None
