@@ -80,7 +80,9 @@ def read_at(member: int, key: str) -> Any:
     """Begin a linearizable read at this member's server, for two seconds."""
     server = ray.get_actor(server_name(NAME, MemberId(member)), namespace=NAMESPACE)
     request = kv.requests.Requests(allow_pickle=False, limits=kv.limits.Limits()).get(key, None, "linearizable")
-    return server.query.remote(QUERY.encode(Query(requests=(request.data,), linearizable=True, timeout_ms=2000)))
+    ref = server.query.remote(QUERY.encode(Query(requests=(request.data,), linearizable=True, timeout_ms=2000)))
+    time.sleep(0.2)  # its round of heartbeats has begun by then: what is let go now comes behind it
+    return ref
 
 
 def was_read(ref: Any) -> bool:
@@ -166,8 +168,11 @@ def test_the_answer_to_an_offered_snapshot_proves_nothing_either(
         near.put_many({f"s{number}.{part}": "x" * 16_000 for part in range(3)}, timeout_s=PATIENT_S)
     eventually(lambda: all(row.snapshot_index for row in kv.status(NAME).members if row.id != behind))
     assert leader_is(leads), "the leader went, and nothing was wrong with its majority"
-    injector.cut(behind, leads, part=Part.REPLY, held=True, method="install_snapshot")
+    apart = injector.isolate(behind)
     injector.restart(behind)
+    eventually(lambda: {row.id: row for row in kv.status(NAME).members}[behind].state == "running")
+    injector.cut(behind, leads, part=Part.REPLY, held=True, method="install_snapshot")
+    injector.remove(apart)  # only now: one that is still starting would have answered nothing
     injector.wait_for_held(1, src=behind, dst=leads, method="install_snapshot", timeout_s=PATIENT_S)
     strand(injector, leads)
     far.put("offered", "second", timeout_s=PATIENT_S)
