@@ -18,15 +18,14 @@ from ray.exceptions import RayError
 
 import raft_actors
 from raft_actors import faults
-from raft_actors.application.requests import QUERY, QUERY_ANSWERS, Query, QueryDone
 from raft_actors.core.types import MemberId
 from raft_actors.errors import RaftActorsError
 from raft_actors.faults.plan import Plan
-from raft_actors.names import NAMESPACE, peer_name, server_name
+from raft_actors.names import NAMESPACE, peer_name
 from tests.catalogue.lab import Lab
 from tests.catalogue.ledger import Ledger, read_commands
 from tests.catalogue.row import Row
-from tests.cluster.world import eventually
+from tests.cluster.world import asked_at, eventually
 
 COUNTED: Final = frozenset({"request_vote", "append_entries", "install_snapshot"})
 ANSWER_S: Final = 5.0
@@ -86,13 +85,8 @@ class RayLab(Lab):
     def applied_by(self, member: int) -> dict[int, bytes]:
         if member in self.down:
             return {}
-        query = QUERY.encode(Query(requests=(b"",), linearizable=False, timeout_ms=1000))
-        try:
-            server = ray.get_actor(server_name(self._name, MemberId(member)), namespace=NAMESPACE)
-            (answer,) = QUERY_ANSWERS.decode(ray.get(server.query.remote(query), timeout=ANSWER_S))
-        except (RayError, ValueError):
-            return {}
-        return read_commands(answer.result) if isinstance(answer, QueryDone) else {}
+        answer = asked_at(self._name, member, b"")
+        return {} if answer is None else read_commands(answer)
 
     def set_links(self, cut: set[tuple[int, int]]) -> None:
         self._cut = cut

@@ -25,10 +25,12 @@ import ray.util
 
 import kv
 import raft_actors
+from raft_actors.application.requests import QUERY, QUERY_ANSWERS, Query, QueryDone
 from raft_actors.cluster.group import MemberStatus
 from raft_actors.cluster.lifecycle import stop_group
+from raft_actors.core.types import MemberId
 from raft_actors.errors import OperationError, PeerFailed, UnknownGroup
-from raft_actors.names import NAMESPACE, keeper_name
+from raft_actors.names import NAMESPACE, keeper_name, server_name
 
 T = TypeVar("T")
 
@@ -95,6 +97,17 @@ def all_running(group: str) -> tuple[MemberStatus, ...]:
     leads = [member for member in members if member.role == "leader"]
     well = all(member.state == "running" and member.server_pid is not None for member in members)
     return members if well and leads else ()
+
+
+def asked_at(group: str, member: int, request: bytes) -> bytes | None:
+    """What this member's own state answers, old as it may be; None: it has none, or nobody is there."""
+    query = QUERY.encode(Query(requests=(request,), linearizable=False, timeout_ms=1000))
+    try:
+        server = ray.get_actor(server_name(group, MemberId(member)), namespace=NAMESPACE)
+        (answer,) = QUERY_ANSWERS.decode(ray.get(server.query.remote(query), timeout=5.0))
+    except (ray.exceptions.RayError, ValueError):
+        return None
+    return answer.result if isinstance(answer, QueryDone) else None
 
 
 class Tally:
