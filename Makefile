@@ -10,6 +10,8 @@ LOAD   ?= full
 MINUTES ?= 5
 KEYS ?= 1000000,4000000
 GIB    ?= 1
+REPEAT ?= 1
+ROWS   ?= all
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -17,7 +19,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench replace dist-check sim sim-speed mutants storage-campaign power-cuts clean
+.PHONY: help demo test test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench replace dist-check sim sim-speed catalogue mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -38,7 +40,7 @@ demo: $(STAMP) ## the main job: load data, kill the leader, restart everything, 
 test: $(STAMP) ## all tests, those on a real Ray cluster too
 	$(BIN)/python -m pytest -n 2 -m 'not cluster' --ignore=tests/cluster
 	$(BIN)/python -m tests.sim run --minutes 1 --workers 2 --anew --no-record
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m 'cluster and not catalogue'
 
 test-floor: build/floor.txt ## all tests, with the oldest Ray that pyproject.toml permits
 	$(MAKE) test VENV=build/floor CONSTRAINTS=$<
@@ -72,6 +74,9 @@ sim: $(STAMP) ## SEEDS=200000 or MINUTES=30, EVENTS=400: worlds from seeds; goes
 
 sim-speed: $(STAMP) ## events per second and core with all checks on, and where the time goes
 	$(BIN)/python -m tests.sim speed --rounds 3
+
+catalogue: $(STAMP) ## REPEAT=1 ROWS=all|real-time: the rows of Ruaft's and of MIT's suites on real actors
+	$(BIN)/python -m tests.catalogue --repeat $(REPEAT) --rows $(ROWS)
 
 mutants: $(STAMP) ## ONLY='a* f16*' SEEDS=20000: bugs put into copies of the code; each has to be caught
 	$(BIN)/python -m tests.mutants run --workers $$(nproc) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach name,$(ONLY),'$(name)')

@@ -5,5 +5,7 @@ rows_*.py      the rows, named as in the reference; docs/TESTING.md maps every r
 ray_lab.py     a group of Ray actors with a fault injector
 sim_lab.py     a world of tests/sim, which the row's own steps drive
 
+campaign.py   all of it on real actors, again and again: `make catalogue`
+
 Rows: tests/cluster/test_catalogue.py (real), tests/sim/test_catalogue.py (200 seeds each).
 """
