@@ -96,7 +96,9 @@ class Engine:
         dice: random.Random,
         ports: Ports,
         log_bytes: int = 0,
+        wary: bool = False,
     ) -> None:
+        """`wary`: look at the whole state after every event."""
         self.state = state
         self.genesis = genesis
         self.dropped: Counter[str] = Counter()
@@ -106,6 +108,7 @@ class Engine:
         self._config = config
         self._clock = clock
         self._ports = ports
+        self._wary = wary
         self._outbox = Outbox()
         self.window = CallWindow(
             open_max=config.calls_in_flight_max, pending_max=PENDING_CALLS_MAX, deadline_ms=config.rpc_deadline_ms
@@ -143,6 +146,8 @@ class Engine:
             if isinstance(following, Durable):
                 self._leave(self._outbox.durable(following.seq))
                 self.snapshots.durable()
+        if self._wary:
+            check_state(self.state, entries_max=STATE_CHECK_ENTRIES)
         if self.state.role is Role.LEADER:  # clients wait for it; a follower's application is fed with the next tick
             self._pump_application()
 

@@ -155,6 +155,7 @@ class Peer:
             note=self.journal.note,
             failed=self._fail,
             story=self.journal.story if self.journal.tells_all else None,
+            wary=self._options.faults,
         )
         self._enter(PeerState.RUNNING)
         self._runtime.start()

@@ -80,6 +80,7 @@ class Runtime:
         note: Note,
         failed: Callable[[str, BaseException | None], None],
         story: Callable[[str], None] | None = None,
+        wary: bool = False,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -97,6 +98,7 @@ class Runtime:
             dice=dice,
             ports=ports,
             log_bytes=storage.log_bytes,
+            wary=wary,
         )
         self._cluster_id = genesis.cluster_id
         self._shelf = SnapshotShelf(storage.open_snapshot, clock)

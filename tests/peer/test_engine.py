@@ -87,7 +87,7 @@ class Ports(desk.Ports):
 class Bench:
     """An engine on the state of a peer that has just started, and its clock."""
 
-    def __init__(self, peer: Peer | None = None) -> None:
+    def __init__(self, peer: Peer | None = None, *, wary: bool = False) -> None:
         self.at_ms = 1_000
         self.ports = Ports()
         self.engine = Engine(
@@ -99,6 +99,7 @@ class Bench:
             clock=self,
             dice=random.Random(1),
             ports=self.ports,
+            wary=wary,
         )
 
     def now_ms(self) -> int:
@@ -160,6 +161,18 @@ def chains_of(member: int, checkpoint: Checkpoint, *, agreed: bool) -> ChainRepo
         agreed=agreed,
         checkpoints=(checkpoint,),
     )
+
+
+@pytest.mark.parametrize("wary", [True, False])
+def test_in_a_group_with_faults_the_whole_state_is_looked_at_after_every_event(wary: bool) -> None:
+    """Elsewhere once a second: a state that went wrong would have a second to spread."""
+    bench = Bench(wary=wary)
+    bench.engine.state.votes.add(directory(2))
+    if wary:
+        with pytest.raises(AssertionError, match="a follower holds votes"):
+            bench.engine.abandon_read(1)
+    else:
+        bench.engine.abandon_read(1)
 
 
 class TestWhoAttaches:
