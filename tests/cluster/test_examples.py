@@ -22,7 +22,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.py"))
 FIRST_BLOCK = re.compile(r"```python\n(.*?)```\s*```text\n(.*?)```", re.DOTALL)
 """The README's first example, and what it says that this prints."""
-PRINTS = {"counter.py": "counted 6\n", "store.py": "{'state': 'done'}\n"}
+PRINTS = {
+    "counter.py": "counted 6\n",
+    "faults.py": "c1: no answer\nc1: the majority\n",
+    "store.py": "{'state': 'done'}\n",
+}
 
 
 @pytest.fixture(scope="module")
