@@ -175,7 +175,10 @@ class PeerProcess(Administration, Process):
         options = self.member.world.options
         stalls = self.member.stalled or (options.stall_probability and self._dice.random() < options.stall_probability)
         least, most = options.stall_us if stalls else usual
-        return least + int(self._dice.random() * (most - least))
+        took_us = least + int(self._dice.random() * (most - least))
+        if took_us * 2 > options.config.check_quorum_ms * 1000:
+            self.member.world.watch.count("disk stalled for long")
+        return took_us
 
     def hears(self, act: Act, *arguments: Any) -> None:
         """News of another daemon: `act` happens when they come out of the inbox, in their order."""

@@ -128,10 +128,11 @@ class Rest:
 
     def _reasons_to_go(self) -> int:
         """How often a leader may have gone that was not disturbed: it was asked to hand over (somebody who was told to
-        campaign may do so after that was given up), or its application was slow."""
+        campaign may do so after that was given up), its application was slow, or a follower's disk, for which its
+        answers wait."""
         counts = self._world.watch.counts
         transfers = sum(count for what, count in counts.items() if what.startswith("transfer "))
-        return transfers + counts["leader stepped down without application"]
+        return transfers + counts["leader stepped down without application"] + counts["disk stalled for long"]
 
     def _lacking_calm(self) -> str | None:
         """Who still waits for calls that were lost before the healing. While they take all slots to a member, it gets
