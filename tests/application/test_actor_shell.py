@@ -57,6 +57,9 @@ class Context:
         self.current_actor = self
         self.run = self
 
+    def get_node_id(self) -> str:
+        return "node"
+
     def get_session_name(self) -> str:
         return "session"
 
