@@ -211,7 +211,7 @@ def _few_calls_for_a_batch(lab: Lab, limit: int) -> bool:
 
 def unreliable_agree(lab: Lab) -> None:
     """Commands of five clients at a time, on a network that loses and delays; then all have them."""
-    for _ in range(49):
+    for _ in range(lab.rounds(49)):
         lab.agree([lab.next_command() for _ in range(5)], by=1)
     lab.set_network(unreliable=False, long_reordering=False)
     lab.one(by=5)

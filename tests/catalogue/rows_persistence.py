@@ -111,6 +111,8 @@ def reliable_churn(lab: Lab) -> None:
     """Members crash, are cut off and come back while three clients offer values: what a client saw committed, at the
     index that it was told (Ruaft looks at another one), all have in the end."""
     churners = [Churner(lab, b"client %d" % number) for number in range(3)]
+    lab.check_one_leader()
+    _churn(lab, churners, 0.7)
     for _ in range(lab.rounds(20)):
         if lab.random() < 0.2:
             lab.disconnect(lab.draw(0, lab.size - 1))
@@ -146,7 +148,7 @@ def _churn(lab: Lab, churners: list[Churner], seconds: float) -> None:
     while lab.now_s() < until_s:
         for churner in churners:
             churner.go_on()
-        lab.sleep(0.02)
+        lab.sleep(0.04)
 
 
 ROWS: Final[tuple[Row, ...]] = rows(

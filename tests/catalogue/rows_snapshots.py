@@ -19,11 +19,15 @@ BATCH_BYTES: Final = 4_000
 
 
 def snapshot_basic(lab: Lab) -> None:
-    """Thirty rounds of some commands: logs stay small, and everybody has a snapshot in the end."""
+    """Thirty rounds of some commands: logs stay small, and everybody has a snapshot in the end, or soon after."""
     for _ in range(lab.rounds(30)):
         _some(lab, by=3)
         _is_small(lab)
-    lab.until(lambda: all(lab.snapshot_index(member) for member in lab.members), LEADER_S, "all have a snapshot")
+    for _ in range(100):
+        if all(lab.snapshot_index(member) for member in lab.members):
+            return
+        lab.one(by=3)
+    raise AssertionError("somebody takes no snapshot, whatever is written")
 
 
 def snapshot_install(lab: Lab) -> None:
