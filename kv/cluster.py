@@ -146,7 +146,7 @@ def connect(
         allow_pickle=allow_pickle,
         limits=limits,
         label=label,
-        faults=bool(running.get("faults")),
+        faults=bool(running.get("faults", True)),  # where nobody could be asked, following nobody does no harm
         record=record,
     )
 

@@ -42,7 +42,7 @@ class SharedCaller:
     def __init__(self, group: str, make: Callable[[], Caller], apart: str | None = None) -> None:
         """`make` is called if this process has no caller of the group yet; what it raises, `get` raises.
 
-        apart: share only with those of this name, who are one node to a fault injector.
+        apart: share only with those of this name, who are one node to a fault injector; None: there are no faults.
         """
         self._key = group, apart
         self._make = make

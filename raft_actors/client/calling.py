@@ -22,7 +22,7 @@ def shared_caller(group: str, *, faults: bool, label: str | None) -> SharedCalle
     if not faults:
         return SharedCaller(group, lambda: Caller(group, RayServers(group)))
     return SharedCaller(
-        group, lambda: Caller(group, RayServers(group, follow(group, label or client_name()))), apart=label
+        group, lambda: Caller(group, RayServers(group, follow(group, label or client_name()))), apart=label or ""
     )
 
 

@@ -278,8 +278,9 @@ class Engine:
             for operation in call.operations:
                 operation.unknown = True
                 self._go_on(operation, now_ms)
-                if was_trusted and operation.final is None and not operation.ended:
-                    lane.ask(operation, call.member_id)  # perhaps the answer alone was lost; the others name it leader
+            for operation in islice(call.operations, self._limits.ask_all_max if was_trusted else 0):
+                if operation.final is None and not operation.ended:  # perhaps the answer alone was lost
+                    lane.ask(operation, call.member_id)
             return
         self._route.spoke(call.member_id)
         led_before = self._route.leader

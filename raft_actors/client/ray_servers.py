@@ -93,7 +93,7 @@ class RayServers:
                 f"s{member_id}",
                 method,
                 len(data),
-                lambda: getattr(handle, method).remote(data).future(),
+                partial(self._call, handle, method, data),
                 partial(self._done, member_id, handle, done),
             )
         except PendingCallsLimitExceeded:
@@ -113,6 +113,13 @@ class RayServers:
         self._wire.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_S)
+
+    def _call(self, handle: Any, method: str, data: bytes) -> Future[Any]:
+        """It may be made later than it was sent, where there are faults: then the connection may be another one."""
+        if not ray.is_initialized() or self._connection != _connection():
+            raise RuntimeError("the connection to Ray that this call was for is over")
+        future: Future[Any] = getattr(handle, method).remote(data).future()
+        return future
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ def connect(
     """
     check_group(name)
     running = group_options(name, connect_timeout_s)
-    return Group(name, timeout_s=timeout_s, label=label, faults=bool(running.get("faults")))
+    return Group(name, timeout_s=timeout_s, label=label, faults=bool(running.get("faults", True)))
 
 
 class Group:

@@ -15,13 +15,14 @@ import ray
 import ray.util
 from ray.exceptions import RayError
 
-from raft_actors.cluster.actors import members_with_actors
-from raft_actors.cluster.lifecycle import group_options
+from raft_actors.cluster.lifecycle import group_options, member_rows
 from raft_actors.errors import FaultFailed, FaultsDidNotBite, FaultsNotEnabled, RaftActorsError
 from raft_actors.faults.deeds import HAND_S
+from raft_actors.faults.follower import LOOK_S
 from raft_actors.faults.injector import HeldCall, RayFaultInjector, injector_actor_options
 from raft_actors.faults.rules import Node, Part, Range, Rule, Where
 from raft_actors.names import NAMESPACE, check_group, faults_name
+from raft_actors.peer.standing import PeerState
 
 Only: TypeAlias = Literal["peer", "server"]
 """One of a member's two processes."""
@@ -122,7 +123,7 @@ class Faults:
 
     def remove(self, fault: str | None) -> None:
         """Take back this fault's rules."""
-        if fault is not None:
+        if fault is not None:  # as of a profile that was switched off
             self._ask("remove", fault)
 
     def heal(self) -> None:
@@ -192,17 +193,17 @@ class Faults:
 
     def pause(self, node: Node, *, only: Only | None = None, for_s: float = FOR_S) -> None:
         """SIGSTOP, until `resume`, or for so long."""
-        self._do("pause", node, only, for_s)
+        self._do("last", node, "pause", for_s, only)
 
     def resume(self, node: Node) -> bool:
         """SIGCONT; whether it stood still."""
-        return bool(self._do("resume", node))
+        return bool(self._do("end_lasting", node, "pause"))
 
     def slow(
         self, node: Node, *, stop_ms: int = 50, run_ms: int = 50, only: Only | None = None, for_s: float = FOR_S
     ) -> None:
         """A machine that is too busy: its processes stand still in turn, until `hasten`, or for so long."""
-        self._do("last", node, "slow", {"stop_ms": stop_ms, "run_ms": run_ms, "only": only, "for_s": for_s})
+        self._do("last", node, "slow", for_s, only, stop_ms, run_ms)
 
     def hasten(self, node: Node) -> bool:
         """End it; whether it lasted still."""
@@ -210,15 +211,18 @@ class Faults:
 
     def fail_disk(self, node: Node, *, for_s: float = FOR_S) -> None:
         """Every write of the peer's process to a file fails, until `mend_disk`, for so long, or until it ended."""
-        self._do("last", node, "fail_disk", {"for_s": for_s})
+        self._do("last", node, "fail_disk", for_s, None)
 
     def mend_disk(self, node: Node) -> bool:
         """End it; whether it lasted still."""
         return bool(self._do("end_lasting", node, "fail_disk"))
 
     def fill_object_store(self, node: Node, *, for_s: float = FOR_S) -> None:
-        """Nothing can be put into the object store of the member's node, until `free_object_store`, or for so long."""
-        self._do("last", node, "fill_object_store", {"for_s": for_s})
+        """Take and hold the object store of the member's node, until `free_object_store`, or for so long.
+
+        What others put there waits, and then goes to the file system: Ray refuses nothing.
+        """
+        self._do("last", node, "fill_object_store", for_s, None)
 
     def free_object_store(self, node: Node) -> bool:
         """End it; whether it lasted still."""
@@ -260,7 +264,10 @@ class Faults:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _say(self, word: str, *arguments: Any, **options: Any) -> str:
-        return str(self._ask("say", word, arguments, {name: at for name, at in options.items() if at is not None}))
+        fault = self._ask("say", word, arguments, {name: at for name, at in options.items() if at is not None})
+        if fault is None:
+            raise FaultFailed(f"{word} adds no rule like this: say what is to be lost, and how much of it")
+        return str(fault)
 
     def _profile(self, name: str, on: bool) -> str | None:
         fault: str | None = self._ask("say", name, (on,), {})
@@ -299,7 +306,9 @@ def connect(name: str = "default", *, seed: int = 0, timeout_s: float = 10.0) ->
     check_group(name)
     deadline_s = time.monotonic() + timeout_s
     options = group_options(name, timeout_s)
-    if not options.get("faults"):
+    if not options:
+        raise FaultFailed(f"the keeper of group {name!r} does not answer within {timeout_s:g} s: try again")
+    if not options["faults"]:
         raise FaultsNotEnabled(
             f"group {name!r} was started without faults=True, and has no door for them: start another group with it"
         )
@@ -309,14 +318,19 @@ def connect(name: str = "default", *, seed: int = 0, timeout_s: float = 10.0) ->
     )
     try:
         injector = actor_class.remote(name, options.get("data_dir"), seed, here)
-    except ValueError:  # there is one: who runs follows it
-        return Faults(name, ray.get_actor(faults_name(name), namespace=NAMESPACE))
+    except ValueError:  # there is one
+        injector = ray.get_actor(faults_name(name), namespace=NAMESPACE)
+    else:
+        time.sleep(2 * LOOK_S)  # clients that are there already look for it now and then
     faults = Faults(name, injector)
-    while not set(members_with_actors(name)) <= set(faults.followers()):
+    while missing := _running(name) - set(faults.followers()):
         if time.monotonic() > deadline_s:
-            missing = sorted(set(members_with_actors(name)) - set(faults.followers()))
-            raise FaultFailed(
-                f"members {missing} do not follow the fault injector: see `raft-kv status` for their state"
-            )
+            raise FaultFailed(f"members {sorted(missing)} do not follow the fault injector: see `raft-kv status`")
         time.sleep(POLL_S)
     return faults
+
+
+def _running(group: str) -> set[Node]:
+    """Members that take part now: who does not answer, or waits for its directory, follows when it comes up."""
+    takes_part = {PeerState.RUNNING.value, PeerState.RECOVERING.value}
+    return {int(row.member_id) for row in member_rows(group, 1.0) if row.peer and row.peer["state"] in takes_part}

@@ -4,8 +4,9 @@ Here:   `follow`: a wire that obeys the group's injector, if there is one; the t
 Never:  decisions, faults of processes and disks (hand.py).
 
 Every process asks, and nobody has a method by which it could be told: so a group without faults has no door for them,
-and a client in a driver, which is no actor, follows like all others. The first answer is waited for, so that a process
-that comes up in the middle of a partition does not begin by talking across it. When the injector dies, its faults end.
+and a client in a driver, which is no actor, follows like all others. Until the first answer everything that is sent
+waits, so that a process that comes up in the middle of a partition does not begin by talking across it. When the
+injector dies, or the connection to Ray is another one, its faults end.
 """
 
 from __future__ import annotations
@@ -20,24 +21,28 @@ from typing import Any, Final
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
+from raft_actors.errors import RayNotInitialised
 from raft_actors.faults.orders import Orders, Report
-from raft_actors.faults.rules import Node
+from raft_actors.faults.rules import Cut, Node
 from raft_actors.faults.wire import FaultyWire
 from raft_actors.names import NAMESPACE, faults_name
 
 LOOK_S: Final = 0.3
 """How often an injector is looked for where there is none, or none that answers."""
-FIRST_S: Final = 2.0
-"""How long a process waits for its first orders."""
 ANSWER_S: Final = 5.0
 """How long the injector may take; it answers within `injector.NEWS_S`."""
 
 
 def follow(group: str, node: Node) -> FaultyWire:
-    """The wire of this node. Waits until it is known what the injector wants, where there is one, for a while."""
+    """The wire of this node. What is sent before it is known what the injector wants, if there is one, waits for that.
+
+    Raises `RayNotInitialised`.
+    """
+    if not ray.is_initialized():
+        raise RayNotInitialised("this process is not connected to Ray: call ray.init() first")
     wire = FaultyWire(node, Random(0))
-    follower = _Follower(group, wire)
-    follower.begin()
+    wire.obey((Cut(held=True),))
+    threading.Thread(target=_Follower(group, wire).run, name=f"faults for {node}", daemon=True).start()
     return wire
 
 
@@ -48,34 +53,42 @@ class _Follower:
         self._name = faults_name(group)
         self._wire = wire
         self._process = secrets.token_hex(8)
-        self._node_id = ray.get_runtime_context().get_node_id()
-        self._worker_id = ray.get_runtime_context().get_worker_id()
+        self._connection: str | None = None
+        """Ray's name for this process; another one after `ray.shutdown()` and `ray.init()`."""
         self._version = 0
         self._injector: Any = None
-        self._has_looked = threading.Event()
 
-    def begin(self) -> None:
-        """Start the thread, and wait for the first orders."""
-        threading.Thread(target=self._run, name=f"faults for {self._wire.node}", daemon=True).start()
-        self._has_looked.wait(FIRST_S)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Until the wire is closed."""
         pause = threading.Event()
+        waits = True
         while not self._wire.closed:
             answered = False
-            if self._is_connected():
-                with contextlib.suppress(RayError, RuntimeError, OSError):
-                    answered = self._look()
-            self._has_looked.set()
+            with contextlib.suppress(RayError, RuntimeError, OSError):
+                answered = self._is_connected() and self._look()
+            if waits and not answered:  # there is nobody to follow, or he stands still
+                self._wire.obey(())
+            waits = False
             if not answered:
                 pause.wait(LOOK_S)
-        if self._injector is not None and self._is_connected():
-            with contextlib.suppress(RayError, RuntimeError, OSError):
+        with contextlib.suppress(RayError, RuntimeError, OSError):
+            if self._injector is not None and self._is_connected():
                 self._injector.leave.remote(self._process)
 
     def _is_connected(self) -> bool:
-        """Beside an ended connection to Ray nothing may be asked: a handle of it would end this process."""
-        return bool(ray.is_initialized() and ray.get_runtime_context().get_worker_id() == self._worker_id)
+        """Whether Ray may be asked. A handle of a connection that is over would end this process: it is forgotten."""
+        if not ray.is_initialized():
+            return False
+        connection = ray.get_runtime_context().get_worker_id()
+        if self._connection not in (None, connection):
+            self._forget()
+        self._connection = connection
+        return True
+
+    def _forget(self) -> None:
+        """Nobody is followed any more, and what he ordered has ended."""
+        self._injector, self._version = None, 0
+        self._wire.obey(())
 
     def _look(self) -> bool:
         """Ask once; whether there was an answer."""
@@ -89,7 +102,7 @@ class _Follower:
             node=self._wire.node,
             process=self._process,
             pid=os.getpid(),
-            node_id=self._node_id,
+            node_id=ray.get_runtime_context().get_node_id(),
             version=self._version,
             counts=tuple(self._wire.counts()),
             held=self._wire.held(),
@@ -97,8 +110,7 @@ class _Follower:
         try:
             orders = ray.get(self._injector.follow.remote(report), timeout=ANSWER_S)
         except ActorDiedError:
-            self._injector, self._version = None, 0
-            self._wire.obey(())
+            self._forget()
             return False
         except GetTimeoutError:
             return False  # it stands still; what it said last holds

@@ -4,7 +4,8 @@ Here:   `Hand`: signals, slowness, locks, damage, a full disk, a full object sto
 Never:  to whom and when (injector.py).
 
 It ends only processes of Ray's workers and the raylet that started it, each by its pid and only after a look at what it
-is. What lasts is undone when its time is over or the hand's work is (`let_go`), whoever forgot it.
+is. What lasts is undone when its time is over or the hand's work is (`let_go`), whoever forgot it; and a process that
+stands still goes on when its time is over, though the hand itself has died.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -26,109 +27,99 @@ from ray.exceptions import RayError
 
 from raft_actors.core.types import MemberId
 from raft_actors.errors import DirectoryLocked, FaultFailed
-from raft_actors.storage.directory import SEGMENT_SUFFIX, SNAPSHOT_SUFFIX, DataDirectory, open_data_directory
+from raft_actors.faults.lasting import Lasting
+from raft_actors.storage.directory import LOCK, SEGMENT_SUFFIX, SNAPSHOT_SUFFIX, open_data_directory
 from raft_actors.storage.files import OsFiles
 from raft_actors.storage.place import member_path
 
 GONE_S: Final = 10.0
 """How long a process may take to be gone after SIGKILL, to stand still after SIGSTOP."""
 LOOK_S: Final = 0.005
-LOCK_TIMES: Final = 5
-"""How often a process that came back before its directory was locked is killed again."""
+LOCK_TIMES: Final = 20
+LOCK_PAUSE_S: Final = 0.05
+"""How often, and after which pause, a process that came back before its directory was locked is killed again."""
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-STORE_BYTES_MAX: Final = 8 * 1024**3
-"""An object store larger than that is not filled: it would take the machine's memory."""
 
 
 class Hand:
-    """One machine's. Several calls at a time."""
+    """One machine's. Several calls at a time. `whose`: of which member something is, so that it is found again."""
 
     def __init__(self, group: str, data_dir: str | None) -> None:
         self._group = group
         self._data_dir = data_dir
-        self._lock = threading.Lock()
-        self._stopped: dict[int, psutil.Process] = {}
-        self._undo: dict[str, Callable[[], None]] = {}
-        """By what it is about, what ends a fault that lasts."""
-        self._pinned: list[Any] = []
+        self._lasting = Lasting()
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
-    def kill(self, *pids: int) -> bool:
+    def kill(self, whose: int, *pids: int) -> bool:
         """SIGKILL all of them at once; whether all are gone."""
         processes = [_worker(pid) for pid in pids]
         for process in processes:
             process.kill()
-        return all(_gone(process) for process in processes)
+        gone = all(_gone(process) for process in processes)
+        for what in ("stop", "slow", "disk"):
+            self._lasting.end(f"{what} {whose}")
+        return gone
 
-    def kill_and_lock(self, member_id: int, peer_pid: int | None, *others: int) -> bool:
+    def kill_and_lock(self, whose: int, *pids: int) -> bool:
         """The same, and let no process of this member run until `unlock`: it waits for its directory."""
-        if self.is_locked(member_id):
-            return True
-        if peer_pid is not None:
-            self.kill(peer_pid, *others)
-        return self._take(member_id)
+        if not self.is_locked(whose):
+            self.kill(whose, *pids)
+            self._take(whose)
+        return True
 
-    def is_locked(self, member_id: int) -> bool:
+    def is_locked(self, whose: int) -> bool:
         """Whether the member is kept down."""
-        return _about("lock", member_id) in self._undo
+        return self._lasting.lasts(f"lock {whose}")
 
-    def unlock(self, member_id: int) -> bool:
+    def unlock(self, whose: int) -> bool:
         """Let it run again; whether it was kept down."""
-        return self._end(_about("lock", member_id))
+        return self._lasting.end(f"lock {whose}")
 
-    def stop(self, for_s: float, *pids: int) -> bool:
+    def stop(self, whose: int, for_s: float, *pids: int) -> bool:
         """SIGSTOP, for at most so long; whether all stand still."""
         processes = [_worker(pid) for pid in pids]
+        self._lasting.end(f"slow {whose}")
+        guard = _guard(for_s, pids)
         for process in processes:
             process.suspend()
-            with self._lock:
-                self._stopped[process.pid] = process
-        self._later(for_s, lambda: self.resume(*pids))
+        self._lasting.begin(f"stop {whose}", lambda: _go_on(processes, guard), for_s)
         return all(_becomes(process, psutil.STATUS_STOPPED) for process in processes)
 
-    def resume(self, *pids: int) -> bool:
-        """SIGCONT; whether one of them stood still."""
-        with self._lock:
-            processes = [process for pid in pids if (process := self._stopped.pop(pid, None)) is not None]
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
-        return bool(processes)
-
-    def slow(self, for_s: float, stop_ms: int, run_ms: int, *pids: int) -> bool:
+    def slow(self, whose: int, for_s: float, stop_ms: int, run_ms: int, *pids: int) -> bool:
         """Stop and resume them in turn: a process on a machine that is too busy. Returns when it has begun."""
         processes = [_worker(pid) for pid in pids]
+        self._lasting.end(f"stop {whose}")
+        guard = _guard(for_s + stop_ms / 1000, pids)
         over, begun = threading.Event(), threading.Event()
 
         def run() -> None:
-            end_s = time.monotonic() + for_s
-            while time.monotonic() < end_s and not over.wait(run_ms / 1000):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    for process in processes:
+            while not over.wait(run_ms / 1000):
+                for process in processes:
+                    with contextlib.suppress(psutil.NoSuchProcess):
                         process.suspend()
-                    begun.set()
-                    over.wait(stop_ms / 1000)
-                    for process in processes:
-                        process.resume()
+                begun.set()
+                over.wait(stop_ms / 1000)
+                _go_on(processes)
 
-        thread = threading.Thread(target=run, name="slow", daemon=True)
+        thread = threading.Thread(target=run, name=f"slow {whose}", daemon=True)
         thread.start()
 
         def undo() -> None:
             over.set()
             thread.join(GONE_S)
+            _go_on(processes, guard)
 
-        self._put("slow", pids[0], undo)
+        self._lasting.begin(f"slow {whose}", undo, for_s)
         return begun.wait(GONE_S)
 
-    def hasten(self, pid: int) -> bool:
-        """End the slowness of the processes of which this is the first."""
-        return self._end(_about("slow", pid))
+    def end(self, what: str, whose: int) -> bool:
+        """End a fault that lasts: "stop", "slow", "disk", "store"; whether it lasted still."""
+        return self._lasting.end(f"{what} {whose}")
 
     # -- disks --------------------------------------------------------------------------------------------------------
 
-    def fail_disk(self, for_s: float, pid: int) -> bool:
+    def fail_disk(self, whose: int, for_s: float, pid: int) -> bool:
         """Refuse every write of this process to a file: its limit for the size of files becomes zero (EFBIG)."""
         process = _worker(pid)
         before = process.rlimit(psutil.RLIMIT_FSIZE)
@@ -138,58 +129,45 @@ class Hand:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.rlimit(psutil.RLIMIT_FSIZE, before)
 
-        self._put("disk", pid, undo)
-        self._later(for_s, lambda: self._end(_about("disk", pid)))
-        return bool(process.rlimit(psutil.RLIMIT_FSIZE)[0] == 0)
-
-    def mend_disk(self, pid: int) -> bool:
-        """Let it write again."""
-        return self._end(_about("disk", pid))
-
-    def wipe(self, member_id: int, peer_pid: int | None, *others: int) -> bool:
-        """Kill the member and remove all that its directory holds. What Ray starts anew finds an empty disk."""
-        self.kill_and_lock(member_id, peer_pid, *others)
-        path = self._path(member_id)
-        shutil.rmtree(path)
-        self.unlock(member_id)
+        self._lasting.begin(f"disk {whose}", undo, for_s)
         return True
 
-    def damage(self, member_id: int, what: str, seed: int, peer_pid: int | None, *others: int) -> str:
+    def wipe(self, whose: int, *pids: int) -> bool:
+        """Kill the member and remove all that its directory holds: what runs there next finds an empty disk.
+
+        The lock's file stays, so that nobody else comes to an end of it meanwhile. It stays down if it was kept down.
+        """
+        with self._locked(whose, pids) as path:
+            for name in os.listdir(path):
+                if name != LOCK:
+                    os.unlink(os.path.join(path, name))
+        return True
+
+    def damage(self, whose: int, what: str, seed: int, *pids: int) -> str:
         """Kill the member and flip a bit in the first half of one of its files, "log" or "snapshot"; which and where.
 
         It stays down if it was kept down.
         """
         suffix = {"log": SEGMENT_SUFFIX, "snapshot": SNAPSHOT_SUFFIX}[what]
-        was_down = self.is_locked(member_id)
-        self.kill_and_lock(member_id, peer_pid, *others)
-        try:
-            return _flip(self._path(member_id), suffix, Random(seed))
-        finally:
-            if not was_down:
-                self.unlock(member_id)
+        with self._locked(whose, pids) as path:
+            return _flip(path, suffix, Random(seed))
 
     # -- memory and the machine ---------------------------------------------------------------------------------------
 
-    def fill_object_store(self, for_s: float) -> int:
-        """Take all of this node's object store and hold it, so that nothing can be put there; bytes taken.
+    def fill_object_store(self, whose: int, for_s: float, capacity_bytes: int) -> bool:
+        """Take this node's object store and hold it. What others put there waits, and then goes to the file system.
 
         Each object is also mapped here: what a process looks at is neither evicted nor written to disk.
         """
-        taken = 0
-        try:
-            while taken < STORE_BYTES_MAX:
+        pinned: list[Any] = []
+        self._lasting.begin(f"store {whose}", pinned.clear, for_s)
+        for _ in range(0, capacity_bytes, CHUNK_BYTES):
+            try:
                 reference = ray.put(np.ones(CHUNK_BYTES, dtype=np.uint8))
-                self._pinned.append((reference, ray.get(reference, timeout=GONE_S)))
-                taken += CHUNK_BYTES
-        except RayError:
-            pass
-        self._put("store", 0, self._pinned.clear)
-        self._later(for_s, lambda: self._end(_about("store", 0)))
-        return taken
-
-    def free_object_store(self) -> bool:
-        """Give it back."""
-        return self._end(_about("store", 0))
+                pinned.append((reference, ray.get(reference, timeout=GONE_S)))
+            except RayError:
+                break  # no room at all
+        return bool(pinned)
 
     def kill_raylet(self) -> bool:
         """SIGKILL this node's raylet. The actors on it live on for a moment, as after a machine's loss of network."""
@@ -199,56 +177,64 @@ class Hand:
         threading.Timer(0.2, raylet.kill).start()  # after this answer
         return True
 
-    # -- the end ------------------------------------------------------------------------------------------------------
-
     def let_go(self) -> None:
         """End all that lasts."""
-        for about in list(self._undo):
-            self._end(about)
-        self.resume(*list(self._stopped))
+        self._lasting.end_all()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _path(self, member_id: int) -> str:
-        return member_path(self._data_dir, self._group, MemberId(member_id))
+    @contextlib.contextmanager
+    def _locked(self, whose: int, pids: tuple[int, ...]) -> Iterator[str]:
+        """Its directory, while nobody is at work in it."""
+        was_down = self.is_locked(whose)
+        self.kill_and_lock(whose, *pids)
+        try:
+            yield self._path(whose)
+        finally:
+            if not was_down:
+                self.unlock(whose)
 
-    def _take(self, member_id: int) -> bool:
-        """The lock of the member's directory, before anybody else has it."""
-        path = self._path(member_id)
+    def _path(self, whose: int) -> str:
+        return member_path(self._data_dir, self._group, MemberId(whose))
+
+    def _take(self, whose: int) -> None:
+        """The lock of the member's directory, before anybody else has it. Raises `FaultFailed`."""
         for _ in range(LOCK_TIMES):
             try:
-                held: DataDirectory = open_data_directory(
-                    path, group=self._group, member_id=MemberId(member_id), allow_unsafe_data_dir=True, files=OsFiles()
+                held = open_data_directory(
+                    self._path(whose),
+                    group=self._group,
+                    member_id=MemberId(whose),
+                    allow_unsafe_data_dir=True,
+                    files=OsFiles(),
                 )
-            except DirectoryLocked as refusal:
+            except DirectoryLocked as refusal:  # one that came back meanwhile; it writes its name behind its lock
                 holder = re.match(r"process (\d+)", refusal.details.get("holder") or "")
-                if holder is not None and psutil.pid_exists(int(holder[1])):
-                    self.kill(int(holder[1]))
+                with contextlib.suppress(FaultFailed):
+                    if holder is not None:
+                        self.kill(whose, int(holder[1]))
+                time.sleep(LOCK_PAUSE_S)
                 continue
-            self._put("lock", member_id, held.close)
-            return True
-        return False
-
-    def _put(self, what: str, whose: int, undo: Callable[[], None]) -> None:
-        self._end(_about(what, whose))
-        with self._lock:
-            self._undo[_about(what, whose)] = undo
-
-    def _end(self, about: str) -> bool:
-        with self._lock:
-            undo = self._undo.pop(about, None)
-        if undo is not None:
-            undo()
-        return undo is not None
-
-    def _later(self, for_s: float, undo: Callable[[], object]) -> None:
-        timer = threading.Timer(for_s, undo)
-        timer.daemon = True
-        timer.start()
+            self._lasting.begin(f"lock {whose}", held.close, None)
+            return
+        raise FaultFailed(f"member {whose} was killed {LOCK_TIMES} times and came back each time: it is not kept down")
 
 
-def _about(what: str, whose: int) -> str:
-    return f"{what} {whose}"
+def _go_on(processes: Sequence[psutil.Process], guard: psutil.Process | None = None) -> None:
+    """SIGCONT to each that is there, whatever became of the others."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+    if guard is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            guard.terminate()
+
+
+def _guard(for_s: float, pids: Sequence[int]) -> psutil.Process:
+    """A process that lets them go on if this one dies first. It is nobody's child: Ray ends the children of workers."""
+    script = f"(sleep {for_s:.3f}; kill -CONT {' '.join(map(str, pids))}) >/dev/null 2>&1 & echo $!"
+    said = subprocess.run(["/bin/sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE, check=True)
+    return psutil.Process(int(said.stdout))
 
 
 def _worker(pid: int) -> psutil.Process:

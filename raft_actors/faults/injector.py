@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -23,19 +22,19 @@ from typing import Any, Final
 import ray
 
 from raft_actors.cluster.recorder import find_recorder
+from raft_actors.core.types import MemberId
 from raft_actors.errors import FaultFailed
-from raft_actors.faults.deeds import DEEDS, ENDING, Deeds
+from raft_actors.faults.deeds import DEEDS, Deeds, member_number
+from raft_actors.faults.followers import TICK_S, Followers
 from raft_actors.faults.ledger import Ledger, Totals
 from raft_actors.faults.orders import Orders, Report
 from raft_actors.faults.plan import Plan
-from raft_actors.faults.rules import Message, Node, Partition, Rule
-from raft_actors.names import NAMESPACE, faults_name
-from raft_actors.process import log_to_stderr
+from raft_actors.faults.rules import Isolate, Message, Node, Partition, Rule
+from raft_actors.names import NAMESPACE, faults_name, peer_name
+from raft_actors.process import log_to_stderr, prefer_this_process
 
 NEWS_S: Final = 0.25
 """A question for orders is answered after that at the latest."""
-AWAKE_S: Final = 3.0
-"""Who has not asked for so long is not waited for."""
 WORDS: Final = frozenset(
     {
         *("partition", "isolate", "cut", "drop", "delay", "reorder", "duplicate"),
@@ -43,6 +42,13 @@ WORDS: Final = frozenset(
     }
 )
 """Of `Plan`, that add rules."""
+METHODS: Final = frozenset(
+    {
+        *("request_vote", "append_entries", "install_snapshot", "read_snapshot", "hello", "join", "report_chains"),
+        *("submit", "query"),
+    }
+)
+"""What members ask of each other, and clients of servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,43 +61,37 @@ class HeldCall:
     since_ms: int
 
 
-@dataclass(slots=True, kw_only=True)
-class _Follower:
-    """A process that asks for orders."""
-
-    report: Report
-    seen_s: float
-    let_go: set[int]
-    lose: set[int]
-
-
 class FaultInjector:
     """Of one group. All methods are coroutines on one loop."""
 
     def __init__(self, group: str, data_dir: str | None, seed: int, node_id: str) -> None:
         """`node_id`: of Ray, where the injector is; that node is never killed."""
+        prefer_this_process()
         log_to_stderr()
         self._group = group
         self._seed = seed
         self._plan = Plan()
         self._version = 1
         self._changed = asyncio.Condition()
-        self._followers: dict[str, _Follower] = {}
         self._totals = Totals()
         self._ledger = Ledger()
         self._deeds = Deeds(group, data_dir, self._ledger, Random(seed), spared_node_id=node_id)
+        self._followers = Followers(self._deeds.stands_still)
+        self._ticking: asyncio.Task[None] | None = None
         self._written = 0
 
     # -- those who follow ---------------------------------------------------------------------------------------------
 
     async def follow(self, report: Report) -> Orders:
         """A process says how things are, and is told what to obey: when there is news, else after a while."""
-        follower = self._take(report)
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().create_task(self._tick_for_ever())
+        self._totals.take(report)
+        follower = self._followers.take(report)
         if report.version == self._version:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(NEWS_S), self._changed:
                     await self._changed.wait_for(lambda: self._version != report.version)
-        follower.seen_s = time.monotonic()
         return Orders(
             version=self._version,
             seed=f"{self._seed}/{report.node}",
@@ -100,36 +100,18 @@ class FaultInjector:
             lose=frozenset(follower.lose),
         )
 
-    def _take(self, report: Report) -> _Follower:
-        self._totals.take(report)
-        follower = self._followers.get(report.process)
-        if follower is None:
-            for process, other in list(self._followers.items()):
-                if other.report.node == report.node and time.monotonic() - other.seen_s > AWAKE_S:
-                    del self._followers[process]
-            follower = _Follower(report=report, seen_s=0.0, let_go=set(), lose=set())
-            self._followers[report.process] = follower
-        follower.report, follower.seen_s = report, time.monotonic()
-        waiting = {held.number for held in report.held}
-        follower.let_go &= waiting
-        follower.lose &= waiting
-        return follower
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._followers.tick()
 
     async def leave(self, process: str) -> None:
         """It follows no more; what it counted stays."""
-        self._followers.pop(process, None)
+        self._followers.forget(process)
 
     async def followers(self) -> tuple[Node, ...]:
         """Who obeys now."""
-        return tuple(follower.report.node for follower in self._awake())
-
-    def _awake(self) -> list[_Follower]:
-        now_s = time.monotonic()
-        return [
-            follower
-            for follower in self._followers.values()
-            if now_s - follower.seen_s < AWAKE_S and not self._deeds.stands_still(follower.report.node)
-        ]
+        return tuple(follower.report.node for follower in self._followers.awake())
 
     async def _tell(self) -> None:
         """Have everybody who is awake obey what stands now, and hear from all of them."""
@@ -137,7 +119,7 @@ class FaultInjector:
             self._version += 1
             version = self._version
             self._changed.notify_all()
-        while any(follower.report.version < version for follower in self._awake()):
+        while any(follower.report.version < version for follower in self._followers.awake()):
             await asyncio.sleep(0.002)
 
     # -- rules --------------------------------------------------------------------------------------------------------
@@ -158,22 +140,57 @@ class FaultInjector:
             self._plan.obey(rules)
             return tuple(rules)
 
-        return await self._change("rules", {"count": len(rules)}, change)
+        return await self._change("rules", {"count": len(rules)}, change, instead=True)
 
     async def _change(
-        self, kind: str, shown: Mapping[str, object], change: Callable[[], tuple[Rule, ...]]
+        self,
+        kind: str,
+        shown: Mapping[str, object],
+        change: Callable[[], tuple[Rule, ...]],
+        *,
+        instead: bool = False,
     ) -> str | None:
+        """`instead`: these rules are all that there are, and the faults before have ended."""
         await self._tell()  # counts up to here are no doing of the new rules
         before, rules_before = self._totals.counts(), self._plan.rules
         rules = change()
-        if any(rule.until_ms is not None for rule in rules):
+        try:
+            await self._check(rules)
+            if instead:
+                self._ledger.look((), before, now_ns())
+            fault = None
+            if rules:
+                fault = self._ledger.begin(kind, _scope(rules), shown, now_ns(), rules=rules, counts=before)
+        except BaseException:
             self._plan.obey(rules_before)
-            raise FaultFailed("until_ms is of a clock that processes do not share: remove the fault, or heal")
-        fault = None
-        if rules:
-            fault = self._ledger.begin(kind, _scope(rules), shown, now_ns(), rules=rules, counts=before)
+            raise
         await self._settle()
         return None if fault is None else fault.fault_id
+
+    async def _check(self, rules: Sequence[Rule]) -> None:
+        """Raises `FaultFailed` for rules that are for nobody."""
+        for rule in rules:
+            if rule.until_ms is not None:
+                raise FaultFailed("until_ms is of a clock that processes do not share: remove the fault, or heal")
+            if rule.method is not None and rule.method not in METHODS:
+                raise FaultFailed(f"nobody calls {rule.method!r}: methods are {', '.join(sorted(METHODS))}")
+            for node in _nodes(rule):
+                if not await self._is_known(node):
+                    raise FaultFailed(
+                        f"there is no {node!r} in group {self._group!r}: no such member, or nobody follows"
+                    )
+
+    async def _is_known(self, node: Node) -> bool:
+        if node in self._followers.ever:
+            return True
+        number = member_number(node)
+        if number is None:
+            return False
+        try:
+            await asyncio.to_thread(ray.get_actor, peer_name(self._group, MemberId(number)), NAMESPACE)
+        except ValueError:
+            return False
+        return True
 
     async def heal(self) -> None:
         """No rule is left; what was held goes."""
@@ -182,9 +199,10 @@ class FaultInjector:
 
     async def remove(self, fault_id: str) -> None:
         """Take back the rules of this fault."""
-        for fault in self._ledger.faults:
-            if fault.fault_id == fault_id:
-                self._plan.remove(*fault.rules)
+        found = [fault for fault in self._ledger.faults if fault.fault_id == fault_id]
+        if not found:
+            raise FaultFailed(f"there was no fault {fault_id!r}: nothing was taken back")
+        self._plan.remove(*found[0].rules)
         await self._settle()
 
     async def _settle(self) -> None:
@@ -192,6 +210,7 @@ class FaultInjector:
         self._look()
 
     def _look(self) -> None:
+        self._deeds.expire()
         self._ledger.look(self._plan.rules, self._totals.counts(), now_ns())
 
     # -- messages, one by one -----------------------------------------------------------------------------------------
@@ -200,8 +219,8 @@ class FaultInjector:
         """All that wait now, the oldest first."""
         await self._tell()
         found = [
-            HeldCall(process=process, number=each.number, message=each.message, since_ms=each.since_ms)
-            for process, follower in self._followers.items()
+            HeldCall(process=follower.report.process, number=each.number, message=each.message, since_ms=each.since_ms)
+            for follower in self._followers.there()
             for each in follower.report.held
         ]
         return sorted(found, key=lambda each: (each.since_ms, each.number))
@@ -209,9 +228,10 @@ class FaultInjector:
     async def end_held(self, calls: Sequence[HeldCall], arrive: bool) -> None:
         """Let these arrive, or lose them."""
         for call in calls:
-            follower = self._followers.get(call.process)
-            if follower is not None:
-                (follower.let_go if arrive else follower.lose).add(call.number)
+            follower = self._followers.of(call.process)
+            if follower is None:
+                raise FaultFailed(f"{call.message} does not wait any more: the process that held it is gone")
+            (follower.let_go if arrive else follower.lose).add(call.number)
         await self._tell()
 
     async def counts(self) -> list[dict[str, int | str]]:
@@ -225,16 +245,12 @@ class FaultInjector:
         """One of `DEEDS`, to this node."""
         if deed not in DEEDS:
             raise FaultFailed(f"{deed!r} is nothing that can be done to {node}")
-        before = list(self._followers)
-        done = await getattr(self._deeds, deed)(node, *arguments)
-        if deed in ENDING:
-            for process in before:
-                if process in self._followers and self._followers[process].report.node == node:
-                    del self._followers[process]
-        if deed == "resume" and done:
-            for follower in self._followers.values():
-                if follower.report.node == node:
-                    follower.seen_s = time.monotonic()
+        try:
+            done = await getattr(self._deeds, deed)(node, *arguments)
+        finally:
+            self._followers.forget_pids(self._deeds.killed)
+        if deed == "end_lasting" and done:
+            self._followers.resumed(node)
             await self._tell()
         return done
 
@@ -252,8 +268,8 @@ class FaultInjector:
 
     async def close(self) -> list[dict[str, object]]:
         """End every fault, write all into the group's run if there is one; the rows."""
-        await self._deeds.end_all()
-        await self.heal()
+        self._plan.heal()
+        await asyncio.gather(self._deeds.end_all(), self._settle())
         rows = self._ledger.rows()
         recorder = await asyncio.to_thread(find_recorder, self._group)
         if recorder is not None:
@@ -269,6 +285,14 @@ def _in_run(row: Mapping[str, object], offset_ns: int) -> dict[str, object]:
     times = {name: row[name] for name in ("t_start", "t_end")}
     moved = {name: None if at is None else int(str(at)) + offset_ns for name, at in times.items()}
     return {**row, **moved}
+
+
+def _nodes(rule: Rule) -> set[Node]:
+    """Whom it names."""
+    named = {rule.src, rule.dst, rule.node if isinstance(rule, Isolate) else None}
+    if isinstance(rule, Partition):
+        named |= {node for side in rule.sides for node in side}
+    return {node for node in named if node is not None}
 
 
 def _scope(rules: Sequence[Rule]) -> str:

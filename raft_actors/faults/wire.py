@@ -34,13 +34,16 @@ log: Final = logging.getLogger(__name__)
 class _Call:
     """One call and what its caller was told."""
 
-    __slots__ = ("begin", "dst", "ended", "method", "over")
+    __slots__ = ("answered", "begin", "begun", "dst", "ended", "method", "over")
 
     def __init__(self, dst: Node, method: str, begin: Begin, ended: Ended) -> None:
         self.dst = dst
         self.method = method
         self.begin = begin
         self.ended = ended
+        self.begun = False
+        self.answered = False
+        """A first answer is there, or on its way: Ray runs a call once, so no copy of it may run behind that."""
         self.over = False
 
 
@@ -124,16 +127,19 @@ class FaultyWire:
 
     def _begin_late(self, call: _Call) -> None:
         """A request, or a copy of one, arrives later than it was sent."""
-        if call.over or self._closed:
+        if call.over or call.answered or self._closed:
             return
         try:
             future = call.begin()
         except Exception as refusal:  # nobody is there any more who could catch it
-            self._end(call, failed(refusal))
+            if not call.begun:
+                self._end(call, failed(refusal))
         else:
+            call.begun = True
             future.add_done_callback(partial(self._answered, call))
 
     def _answered(self, call: _Call, future: Future[Any]) -> None:
+        call.answered = True
         if future.exception() is not None:
             self._end(call, future)
             return

@@ -176,7 +176,19 @@ class TestLinks:
             injector.obey(Drop(probability=0.5, part=Part.REQUEST, until_ms=5))
         with pytest.raises(FaultFailed, match="processes of their users"):
             injector.kill("c1")
-        assert injector.faults()[-1]["params"].get("until_ms") is None
+        with pytest.raises(FaultFailed, match="no 7 in group"):
+            injector.isolate(7)
+        with pytest.raises(FaultFailed, match="no 'C1' in group"):
+            injector.cut("C1", 0)
+        with pytest.raises(FaultFailed, match="nobody calls 'append'"):
+            injector.cut(0, 1, method="append")
+        with pytest.raises(FaultFailed, match="adds no rule"):
+            injector.drop(src=1)
+        with pytest.raises(FaultFailed, match="no fault 'f999'"):
+            injector.remove("f999")
+        with pytest.raises(FaultFailed, match="whole members"):
+            injector.kill("s0", stay_down=True)
+        assert injector.obey() is None, "none of these left a rule"
 
 
 def key(row: dict[str, object]) -> tuple[object, ...]:
@@ -249,6 +261,31 @@ class TestProcesses:
         pid = member(stopped).pid
         injector.pause(stopped, for_s=0.3)
         eventually(lambda: psutil.Process(pid).status() != psutil.STATUS_STOPPED)
+        row = injector.faults()[-1]
+        assert 0.25e9 < row["t_end"] - row["t_start"] < 0.35e9, "and this is when it ended"
+
+    def test_a_stopped_process_goes_on_though_the_injector_is_dead(self, group_name: str, data_dir: str) -> None:
+        with kv.start(group_name, members=1, data_dir=data_dir, faults=True) as store:
+            injector = faults.connect(group_name)
+            pid = kv.status(group_name).members[0].pid
+            injector.pause(0, for_s=3.0)
+            ray.kill(ray.get_actor(faults_name(group_name), namespace=NAMESPACE), no_restart=True)
+            assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+            assert store.put("after", 1, timeout_s=PATIENT_S) > 0
+            injector = faults.connect(group_name)
+            injector.isolate(0)
+            assert "f1" in [row["fault_id"] for row in injector.faults()], "another injector, another count"
+
+    def test_slow_and_killed_in_between_leaves_nobody_stopped(self, injector: Faults, c1: kv.Client) -> None:
+        """One of the two processes dies in the middle: the other one has to go on all the same."""
+        slow = others(leader())[0]
+        pid = member(slow).pid
+        injector.slow(slow, stop_ms=80, run_ms=20)
+        injector.kill(f"s{slow}")
+        injector.hasten(slow)
+        assert pid is not None
+        eventually(lambda: psutil.Process(pid).status() != psutil.STATUS_STOPPED)
+        c1.put("slowed", 1, timeout_s=PATIENT_S)
 
     def test_a_server_alone(self, injector: Faults, c1: kv.Client) -> None:
         victim = leader()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import pairwise
 from queue import Queue
@@ -16,6 +16,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
 import raft_actors.faults.follower
+from raft_actors.errors import RayNotInitialised
 from raft_actors.faults.follower import follow
 from raft_actors.faults.orders import Orders, Report
 from raft_actors.faults.rules import Cut
@@ -31,6 +32,7 @@ class Ray:
 
     def __init__(self) -> None:
         self.connected = True
+        self.worker = "worker"
         self.has_injector = True
         self.looks: Queue[float] = Queue()
         """When it was asked whether there is a connection."""
@@ -44,7 +46,7 @@ class Ray:
         return self.connected
 
     def get_runtime_context(self) -> SimpleNamespace:
-        return SimpleNamespace(get_node_id=lambda: "node", get_worker_id=lambda: "worker")
+        return SimpleNamespace(get_node_id=lambda: "node", get_worker_id=lambda: self.worker)
 
     def get_actor(self, name: str, *, namespace: str) -> SimpleNamespace:
         if not self.has_injector:
@@ -87,40 +89,64 @@ def fixture_wire(ray: Ray) -> Iterator[FaultyWire]:
     ray.answers.put(GetTimeoutError())
 
 
+def held_back() -> Future[object]:
+    raise RuntimeError("it was let go")
+
+
 def hold_one(wire: FaultyWire) -> int:
     """The number of a message that waits now."""
-    wire.send(1, "append_entries", 0, lambda: pytest.fail("it is held"), lambda future: None)
+    wire.send(1, "append_entries", 0, held_back, lambda future: None)
     return wire.held()[-1].number
 
 
-def test_a_process_obeys_its_first_orders_before_it_begins(ray: Ray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raft_actors.faults.follower, "FIRST_S", DEADLINE_S)
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(follow, "g", 0)
-        report = ray.next_report()
-        assert (report.node, report.version, report.counts, report.held) == (0, 0, (), ())
-        with pytest.raises(TimeoutError):
-            following.result(0.02)
-        ray.answers.put(Orders(version=3, rules=(HOLD,)))
-        wire = following.result(DEADLINE_S)
-    hold_one(wire)
-    wire.close()
-    assert ray.next_report().version == 3
-    ray.answers.put(GetTimeoutError())
-
-
-@pytest.mark.parametrize("has_injector", [True, False])
-def test_it_begins_without_orders_where_none_come(
-    ray: Ray, monkeypatch: pytest.MonkeyPatch, has_injector: bool
-) -> None:
-    monkeypatch.setattr(raft_actors.faults.follower, "FIRST_S", 0.02 if has_injector else DEADLINE_S)
-    ray.has_injector = has_injector
+def test_what_is_sent_before_the_first_orders_waits_for_them(ray: Ray) -> None:
+    """A process that comes up in the middle of a partition does not begin by talking across it."""
     wire = follow("g", 0)
     begun: Queue[str] = Queue()
-    wire.send(1, "append_entries", 0, partial(answered, begun), lambda future: None)
-    assert begun.get_nowait() == "begun"
+    wire.send(1, "hello", 0, partial(answered, begun), lambda future: None)
+    wire.send(2, "hello", 0, partial(answered, begun), lambda future: None)
+    report = ray.next_report()
+    assert (report.node, report.version) == (0, 0)
+    assert begun.empty()
+    ray.answers.put(Orders(version=3, rules=(HOLD,)))
+    assert begun.get(timeout=DEADLINE_S) == "begun", "the link to 2 is whole"
+    assert ray.next_report().version == 3
+    assert begun.empty()
+    assert [held.message.dst for held in wire.held()] == [1]
     wire.close()
     ray.answers.put(GetTimeoutError())
+
+
+@pytest.mark.parametrize("trouble", ["no injector", "no connection", "no answer"])
+def test_it_begins_without_orders_where_none_come(ray: Ray, trouble: str) -> None:
+    ray.has_injector = trouble != "no injector"
+    wire = follow("g", 0)
+    ray.connected = trouble != "no connection"
+    begun: Queue[str] = Queue()
+    wire.send(1, "append_entries", 0, partial(answered, begun), lambda future: None)
+    ray.answers.put(GetTimeoutError())
+    assert begun.get(timeout=DEADLINE_S) == "begun"
+    wire.close()
+    ray.answers.put(GetTimeoutError())
+
+
+def test_nobody_is_followed_without_ray(ray: Ray) -> None:
+    ray.connected = False
+    with pytest.raises(RayNotInitialised):
+        follow("g", 0)
+
+
+def test_another_connection_to_ray_has_another_injector(ray: Ray, wire: FaultyWire) -> None:
+    """What the one before ordered has ended: a client would be cut off for ever, and never be again."""
+    for _ in range(2):
+        ray.next_report()
+    number = hold_one(wire)
+    ray.worker = "another"
+    ray.answers.put(Orders(version=3, rules=(HOLD,)))
+    while (report := ray.next_report()).version == 3:
+        ray.answers.put(Orders(version=3, rules=(HOLD,)))
+    assert report.version == 0
+    assert number not in [held.number for held in wire.held()]
 
 
 def test_it_reports_what_waits_and_loses_what_it_is_told_to(ray: Ray, wire: FaultyWire) -> None:
