@@ -35,6 +35,8 @@ class Disk:
         self._member_id = member_id
         self._dice = dice
         self.storage: Storage | None = None
+        self._settled: set[str] = set()
+        """Log files that a start found and has continued, up to its end: all that counts in them was synced."""
 
     @property
     def is_files(self) -> bool:
@@ -46,7 +48,12 @@ class Disk:
         self.storage = self._disks.open(self._member_id)
         if self._files is not None:
             self._files.stop_at = None  # it was quicker
+            self._settled = set(self._log_names()[:-1])
         return self.storage
+
+    def _log_names(self) -> list[str]:
+        assert self._files is not None, "a storage in memory has no files"
+        return sorted(name for name in self._files.cached_names if name.startswith("log-"))
 
     def stop_while_opening(self) -> None:
         """The next `open` ends with its process, somewhere inside."""
@@ -86,15 +93,15 @@ class Disk:
         return self._dice.choice(kinds)
 
     def damage(self) -> str | None:
-        """Flip a bit in the oldest log file, all of which was synced long ago; what was flipped, None: nothing was.
+        """Flip a bit in the oldest log file, if a start has continued it; what was flipped, None: nothing was.
 
-        The newest file is left alone: a flip in its last group, together with a power cut, is beyond what is promised
-        (docs/DIVERGENCE.md).
+        Others are left alone: a flip in the last group, before a mark says that it was synced, is beyond what is
+        promised (docs/DIVERGENCE.md). A newer file alone says nothing: a start that ended too early leaves one, too.
         """
         if self._files is None:
             return None
-        names = sorted(name for name in self._files.cached_names if name.startswith("log-"))
-        return self._flip(names[0]) if len(names) >= 2 else None
+        names = self._log_names()
+        return self._flip(names[0]) if names and names[0] in self._settled else None
 
     def damage_snapshot(self) -> str | None:
         """Flip a bit in the newest snapshot, while nobody has it open; what was flipped, None: nothing was."""
