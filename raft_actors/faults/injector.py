@@ -175,17 +175,14 @@ class FaultInjector:
             if rule.method is not None and rule.method not in METHODS:
                 raise FaultFailed(f"nobody calls {rule.method!r}: methods are {', '.join(sorted(METHODS))}")
             for node in _nodes(rule):
-                if not await self._is_known(node):
-                    raise FaultFailed(
-                        f"there is no {node!r} in group {self._group!r}: no such member, or nobody follows"
-                    )
+                if not await self._may_be(node):
+                    raise FaultFailed(f"there is no {node!r} in group {self._group!r}: nothing was changed")
 
-    async def _is_known(self, node: Node) -> bool:
-        if node in self._followers.ever:
-            return True
+    async def _may_be(self, node: Node) -> bool:
+        """Whether it is a member, a server, or a client, which may come later."""
         number = member_number(node)
-        if number is None:
-            return False
+        if number is None or number in self._followers.ever:
+            return True
         try:
             await asyncio.to_thread(ray.get_actor, peer_name(self._group, MemberId(number)), NAMESPACE)
         except ValueError:

@@ -178,8 +178,8 @@ class TestLinks:
             injector.kill("c1")
         with pytest.raises(FaultFailed, match="no 7 in group"):
             injector.isolate(7)
-        with pytest.raises(FaultFailed, match="no 'C1' in group"):
-            injector.cut("C1", 0)
+        with pytest.raises(FaultFailed, match="no 's7' in group"):
+            injector.cut("c1", "s7")
         with pytest.raises(FaultFailed, match="nobody calls 'append'"):
             injector.cut(0, 1, method="append")
         with pytest.raises(FaultFailed, match="adds no rule"):

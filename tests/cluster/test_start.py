@@ -21,7 +21,6 @@ from raft_actors.cluster.group import MemberStatus
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.errors import (
     ConfigError,
-    FaultsNotEnabled,
     InvalidName,
     OptionsDiffer,
     ShadowedPackage,
@@ -104,8 +103,8 @@ class TestStartingWhatRuns:
         with pytest.raises(raft_actors.VersionDiffers, match=r"this process has 99\.0"):
             kv.start(running)
 
-    def test_faults_are_a_named_refusal(self, running: str) -> None:
-        with pytest.raises(FaultsNotEnabled, match="leave faults=True out"):
+    def test_faults_are_not_let_into_a_running_group(self, running: str) -> None:
+        with pytest.raises(OptionsDiffer, match="faults: given True, running False"):
             kv.start(running, faults=True)
 
     def test_the_client_finds_a_store_by_name_from_a_task(self, running: str) -> None:
