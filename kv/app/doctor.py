@@ -90,9 +90,9 @@ def _examine_group(found: Findings) -> None:
 def _examine_nodes(found: Findings, reports: Sequence[NodeReport]) -> None:
     look = ray.remote(look_here)
     refs = {
-        report.node.node_id: look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(report.node)).remote(
-            found.data_dir
-        )
+        report.node.node_id: look.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=on_node(report.node.node_id)
+        ).remote(found.data_dir)
         for report in reports
         if report.trouble is None  # else our code may not even load there
     }

@@ -18,7 +18,7 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import Final, assert_never
 
 from raft_actors.application.exchange import LogFull, NotLeader, Overloaded
@@ -235,9 +235,7 @@ class Engine:
         for operation in retriable:
             operation.rounds += 1
             lane.wait(operation, first=True)
-        for operation in islice(retriable, self._limits.ask_all_max):
-            for member_id in self._route.members:
-                lane.ask(operation, member_id)
+        lane.ask_all(retriable, self._route.members)
 
     def _may_retry(self, operation: Operation) -> bool:
         """Whether another attempt may be made; if not because its session expired, it can only wait for open ones."""
@@ -278,9 +276,9 @@ class Engine:
             for operation in call.operations:
                 operation.unknown = True
                 self._go_on(operation, now_ms)
-            for operation in islice(call.operations, self._limits.ask_all_max if was_trusted else 0):
-                if operation.final is None and not operation.ended:  # perhaps the answer alone was lost
-                    lane.ask(operation, call.member_id)
+            if was_trusted:  # perhaps the answer alone was lost: everybody else would name this one
+                again = [each for each in call.operations if each.final is None and not each.ended]
+                lane.ask_all(again, (call.member_id,))
             return
         self._route.spoke(call.member_id)
         led_before = self._route.leader

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from raft_actors.client.limits import ClientLimits
 from raft_actors.client.operation import Call, Kind, Operation
@@ -57,6 +57,12 @@ class Lane:
     def ask(self, operation: Operation, member_id: MemberId) -> None:
         """Ask this one, whether it leads or not."""
         self._asked.setdefault(member_id, OrderedDict()).setdefault(operation.number, operation)
+
+    def ask_all(self, operations: Sequence[Operation], members: Sequence[MemberId]) -> None:
+        """Ask these about the first of them: thousands at once would only hold up an election (`ask_all_max`)."""
+        for operation in operations[: self._limits.ask_all_max]:
+            for member_id in members:
+                self.ask(operation, member_id)
 
     def forget(self, operation: Operation) -> None:
         """It ended: send it no more."""

@@ -21,8 +21,8 @@ import ray
 import ray.util
 from ray.exceptions import ActorDiedError, PendingCallsLimitExceeded, RayError
 
+from raft_actors.connection import connection, require_ray
 from raft_actors.core.types import MemberId
-from raft_actors.errors import RayNotInitialised
 from raft_actors.names import NAMESPACE, check_group, member_of, server_name
 from raft_actors.wire import DIRECT, Wire
 
@@ -38,6 +38,10 @@ ABSENT_S: Final = 30.0
 CLOSE_S: Final = 1.0
 
 
+class _ConnectionOver(Exception):
+    """A handle was about to be used whose connection is gone."""
+
+
 class RayServers:
     """The servers of one group. Thread-safe."""
 
@@ -48,12 +52,11 @@ class RayServers:
         """
         self._group = check_group(group)
         self._wire = wire
-        if not ray.is_initialized():
-            raise RayNotInitialised("this process is not connected to Ray: call ray.init() first")
+        require_ray()
         self._changed = threading.Condition()
         self._handles: dict[MemberId, Any] = {}
         self._members: tuple[MemberId, ...] = ()
-        self._connection = _connection()
+        self._connection = connection()
         self._absent_since_s: dict[MemberId, float] = {}
         self._again = False
         self._looked = False
@@ -82,10 +85,6 @@ class RayServers:
         """As `Servers.begin`."""
         try:
             with self._changed:
-                if not ray.is_initialized() or self._connection != _connection():
-                    # A handle of a connection that is over must not be used: Ray would end this process.
-                    self._forget_all()
-                    return False
                 handle = self._handles.get(member_id)
             if handle is None:
                 return False
@@ -97,6 +96,10 @@ class RayServers:
                 partial(self._done, member_id, handle, done),
             )
         except PendingCallsLimitExceeded:
+            return False
+        except _ConnectionOver:
+            with self._changed:
+                self._forget_all()
             return False
         except (RayError, RuntimeError, ValueError, TypeError, OSError) as failure:  # TypeError: of another version
             log.debug("group %s: calling server %s failed: %s", self._group, member_id, failure)
@@ -115,9 +118,10 @@ class RayServers:
             self._thread.join(CLOSE_S)
 
     def _call(self, handle: Any, method: str, data: bytes) -> Future[Any]:
-        """It may be made later than it was sent, where there are faults: then the connection may be another one."""
-        if not ray.is_initialized() or self._connection != _connection():
-            raise RuntimeError("the connection to Ray that this call was for is over")
+        """Now, or, where there are faults, later. Raises `_ConnectionOver`."""
+        present = connection()
+        if present is None or present != self._connection:
+            raise _ConnectionOver("the connection to Ray that this call was for is over")
         future: Future[Any] = getattr(handle, method).remote(data).future()
         return future
 
@@ -166,13 +170,13 @@ class RayServers:
                     return
 
     def _look_up(self) -> None:
-        if not ray.is_initialized():
+        present = connection()
+        if present is None:
             return
-        connection = _connection()
         with self._changed:
-            if connection != self._connection:
+            if present != self._connection:
                 self._forget_all()
-                self._connection = connection
+                self._connection = present
                 self._members = ()
         names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
         found = {member_id for name in names if (member_id := member_of(name, self._group, "server")) is not None}
@@ -182,7 +186,7 @@ class RayServers:
             except (RayError, ValueError):
                 continue  # it ended since it was listed
             with self._changed:
-                if connection == self._connection:
+                if present == self._connection:
                     self._handles[member_id] = handle
         with self._changed:
             self._looked = True
@@ -198,8 +202,3 @@ class RayServers:
         for member_id in away.keys() - self._absent_since_s.keys():
             self._handles.pop(member_id, None)
         return set(self._absent_since_s)
-
-
-def _connection() -> str:
-    """Names this process's present connection to Ray; another one after `ray.shutdown()` and `ray.init()`."""
-    return str(ray.get_runtime_context().get_worker_id())

@@ -27,10 +27,11 @@ from raft_actors.application.object_store import read_snapshot
 from raft_actors.application.packing import Malformed
 from raft_actors.cluster.actors import find_actor
 from raft_actors.cluster.founder import founder_of, told
-from raft_actors.cluster.lifecycle import MemberRow, member_rows, members_of, require_ray
+from raft_actors.cluster.lifecycle import MemberRow, member_rows, members_of
 from raft_actors.cluster.nodes import live_nodes, on_node, pin_to_labels, survey
 from raft_actors.cluster.options import GroupOptions
 from raft_actors.cluster.recovery import leader_with_authority
+from raft_actors.connection import require_ray
 from raft_actors.core.types import LogIndex, MemberId
 from raft_actors.errors import (
     AlreadyThere,
@@ -233,7 +234,7 @@ def _where(options: GroupOptions) -> dict[str, Any]:
     nodes = live_nodes()
     if not nodes:
         raise CannotRecover("no node of this Ray cluster is alive: see `ray status`")
-    return {"scheduling_strategy": on_node(nodes[0])}
+    return {"scheduling_strategy": on_node(nodes[0].node_id)}
 
 
 def _refuse_what_runs(group: str, refusal: str) -> None:

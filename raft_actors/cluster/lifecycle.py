@@ -21,12 +21,12 @@ from raft_actors.cluster.keeper import RayKeeper, keeper_actor_options
 from raft_actors.cluster.nodes import live_nodes, on_node, package_trouble
 from raft_actors.cluster.options import GroupOptions, differences
 from raft_actors.cluster.recorder import stop_recorder
+from raft_actors.connection import require_ray
 from raft_actors.core.types import MemberId
 from raft_actors.errors import (
     DirectoryLocked,
     OptionsDiffer,
     PeerFailed,
-    RayNotInitialised,
     ShadowedPackage,
     StartTimeout,
     StorageError,
@@ -46,12 +46,6 @@ END_FAULTS_S: Final = 15.0
 ANSWERED_S: Final = 0.05
 """For an answer that is there, or will not be."""
 DELETE_ATTEMPTS: Final = 40
-
-
-def require_ray() -> None:
-    """Raises `RayNotInitialised` unless this process is connected."""
-    if not ray.is_initialized():
-        raise RayNotInitialised("no Ray in this process: call ray.init() or ray.init(address='auto') first")
 
 
 def start_group(options: GroupOptions, given: Mapping[str, Any], timeout_s: float) -> str:
@@ -314,7 +308,7 @@ def _delete(group: str, data_dir: str | None, timeout_s: float) -> list[str]:
     """Delete all directories of the group on all live nodes; a sentence for each that could not be."""
     delete = ray.remote(_delete_here)
     refs = [
-        delete.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group)
+        delete.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node.node_id)).remote(data_dir, group)
         for node in live_nodes()
     ]
     ray.wait(refs, num_returns=len(refs), timeout=timeout_s)

@@ -23,6 +23,7 @@ from raft_actors.cluster.nodes import live_nodes
 from raft_actors.cluster.options import MEMBERS_MAX
 from raft_actors.cluster.placing import names
 from raft_actors.cluster.refusals import PASSING, refuse
+from raft_actors.connection import require_ray
 from raft_actors.core.effects import ChangeRefused, ChangeStarted, TransferEnd, TransferEnded
 from raft_actors.core.entries import Member
 from raft_actors.core.events import AddMember, Change, Promote, RemoveMember, RemovePlace
@@ -36,7 +37,6 @@ from raft_actors.errors import (
     NoLeader,
     NoSuchNode,
     NotMember,
-    RayNotInitialised,
     TransferFailed,
     UnknownGroup,
 )
@@ -100,8 +100,7 @@ class Members:
     def __init__(self, group: str) -> None:
         """Raises `InvalidName`, `RayNotInitialised`."""
         self._group = check_group(group)
-        if not ray.is_initialized():
-            raise RayNotInitialised("no Ray in this process: call ray.init() or ray.init(address='auto') first")
+        require_ray()
 
     def list(self, *, timeout_s: float = TIMEOUT_S) -> list[MemberRow]:
         """All places, confirmed by the leader. Raises `NoLeader`."""

@@ -69,14 +69,19 @@ def live_nodes() -> list[Node]:
     return sorted(nodes, key=lambda node: (node.address, node.node_id))
 
 
-def on_node(node: Node) -> NodeAffinitySchedulingStrategy:
-    """For a task that looks at one node now; never for an actor, whose node may come back under another id."""
-    return NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)
+def on_node(node_id: str) -> NodeAffinitySchedulingStrategy:
+    """For what is about one node as it is now; never for a member, whose node may come back under another id."""
+    return NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
 
 
 def pin_to_address(address: str) -> dict[str, Any]:
     """Actor options that keep it on the machine with this address, also after that was away (never a node id)."""
     return {"resources": {f"node:{address}": PIN_AMOUNT}}
+
+
+def pin_here() -> dict[str, Any]:
+    """The same for the machine of this process."""
+    return pin_to_address(ray.util.get_node_ip_address())
 
 
 def pin_to_labels(labels: Mapping[str, str]) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def survey(nodes: Sequence[Node], data_dir: str | None, group: str) -> list[Node
     """Probe all these nodes at once. A node that does not answer in time is reported as trouble."""
     probe = ray.remote(_probe)
     refs = [
-        probe.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group)
+        probe.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node.node_id)).remote(data_dir, group)
         for node in nodes
     ]
     ready, _ = ray.wait(refs, num_returns=len(refs), timeout=PROBE_TIMEOUT_S)
@@ -126,7 +131,7 @@ def set_aside_on(node: Node, group: str, found: Found) -> str | None:
 
     Raises `RayError` when the node does not answer in time.
     """
-    task = ray.remote(_set_aside).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node))
+    task = ray.remote(_set_aside).options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node.node_id))
     aside: str | None = ray.get(task.remote(group, found), timeout=PROBE_TIMEOUT_S)
     return aside
 
@@ -135,7 +140,7 @@ def last_entries(held: Sequence[tuple[Node, Found]], group: str) -> list[EntryId
     """Of directories in which nobody is at work; None for one that cannot be read in time."""
     look = ray.remote(_last_entry)
     refs = [
-        look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(group, found)
+        look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node.node_id)).remote(group, found)
         for node, found in held
     ]
     ray.wait(refs, num_returns=len(refs), timeout=PROBE_TIMEOUT_S)

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError
 
 from raft_actors.cluster.actors import members_with_actors
+from raft_actors.cluster.nodes import pin_here
 from raft_actors.core.types import MemberId
 from raft_actors.names import NAMESPACE, peer_name, recorder_name
 from raft_actors.recording.clock import RunClock
@@ -209,8 +210,7 @@ def recorder_options(group: str) -> dict[str, Any]:
 
 def start_recorder(group: str, members: int, record_dir: str, config: dict[str, Any]) -> Any:
     """The group's recorder, on this driver's node, where its user looks for the run."""
-    here = {"resources": {f"node:{ray.util.get_node_ip_address()}": 0.001}}
-    actor_class = ray.remote(RunRecorder).options(**recorder_options(group), **here)
+    actor_class = ray.remote(RunRecorder).options(**recorder_options(group), **pin_here())
     try:
         return actor_class.remote(group, members, record_dir, config)
     except ValueError:

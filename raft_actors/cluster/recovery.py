@@ -18,9 +18,10 @@ import ray
 from raft_actors.application.exchange import ReadAt
 from raft_actors.cluster.actors import answer_of, begin, peers_of
 from raft_actors.cluster.founder import founder_of, told
-from raft_actors.cluster.lifecycle import ANSWERED_S, member_rows, require_ray, stop_group
+from raft_actors.cluster.lifecycle import ANSWERED_S, member_rows, stop_group
 from raft_actors.cluster.nodes import Node, NodeReport, live_nodes, on_node, survey
 from raft_actors.cluster.options import GroupOptions
+from raft_actors.connection import require_ray
 from raft_actors.core.types import EntryId, LogIndex, MemberId, Term
 from raft_actors.errors import CannotRecover, HasQuorum, PeerFailed, RaftActorsError, UnknownGroup
 from raft_actors.names import check_group
@@ -141,7 +142,7 @@ def carry_out(plan: RecoveryPlan, options: GroupOptions) -> Founded:
     with suppress(UnknownGroup, PeerFailed):  # what its members recorded, they recorded of a cluster that is over
         stop_group(plan.group, delete_data=False)
     refusal = f"group {plan.group!r} is being started by somebody: shut it down, then recover it again"
-    where = {"scheduling_strategy": on_node(plan.node)}
+    where = {"scheduling_strategy": on_node(plan.node.node_id)}
     with founder_of(options, plan.member, where, wait=True, refusal=refusal) as founder:
         founded: Founded = told(
             founder.recover.remote, FOUND_TIMEOUT_S, f"founding the new cluster on {plan.node.address}"
@@ -228,7 +229,7 @@ def _holdings(group: str, data_dir: str | None, reports: Sequence[NodeReport]) -
                 said = {column: row.get(column) for column in columns}
                 holdings[found.directory_id] = Holding(member=found.member_id, node=report.node.address, **said)
             else:
-                task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(report.node))
+                task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(report.node.node_id))
                 asked[found.directory_id] = found.member_id, report.node, task.remote(data_dir, group, found.member_id)
     if asked:
         ray.wait([ref for *_, ref in asked.values()], num_returns=len(asked), timeout=LOOK_TIMEOUT_S)
@@ -259,8 +260,8 @@ def _nodes_between_two(nodes: Sequence[Node], data_dir: str | None, group: str, 
     """Where a recovery of this member was cut off when only its last step was missing."""
     look = ray.remote(_between_two_here)
     refs = [
-        look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node)).remote(data_dir, group, member_id)
-        for node in nodes
+        look.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node_id)).remote(data_dir, group, member_id)
+        for node_id in (node.node_id for node in nodes)
     ]
     ray.wait(refs, num_returns=len(refs), timeout=LOOK_TIMEOUT_S)
     return [node for node, ref in zip(nodes, refs, strict=True) if answer_of(ref, ANSWERED_S)]

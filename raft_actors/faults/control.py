@@ -12,16 +12,17 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, Unpack
 
 import ray
-import ray.util
 from ray.exceptions import RayError
 
+from raft_actors.cluster.actors import find_actor
 from raft_actors.cluster.lifecycle import group_options, member_rows
+from raft_actors.cluster.nodes import pin_here
 from raft_actors.errors import FaultFailed, FaultsDidNotBite, FaultsNotEnabled, RaftActorsError
 from raft_actors.faults.deeds import HAND_S
 from raft_actors.faults.follower import LOOK_S
 from raft_actors.faults.injector import HeldCall, RayFaultInjector, injector_actor_options
 from raft_actors.faults.rules import Node, Part, Range, Rule, Where
-from raft_actors.names import NAMESPACE, check_group, faults_name
+from raft_actors.names import check_group, faults_name
 from raft_actors.peer.standing import PeerState
 
 Only: TypeAlias = Literal["peer", "server"]
@@ -313,13 +314,11 @@ def connect(name: str = "default", *, seed: int = 0, timeout_s: float = 10.0) ->
             f"group {name!r} was started without faults=True, and has no door for them: start another group with it"
         )
     here = ray.get_runtime_context().get_node_id()
-    actor_class = RayFaultInjector.options(
-        **injector_actor_options(name), resources={f"node:{ray.util.get_node_ip_address()}": 0.001}
-    )
+    actor_class = RayFaultInjector.options(**injector_actor_options(name), **pin_here())
     try:
         injector = actor_class.remote(name, options.get("data_dir"), seed, here)
     except ValueError:  # there is one
-        injector = ray.get_actor(faults_name(name), namespace=NAMESPACE)
+        injector = find_actor(faults_name(name))
     else:
         time.sleep(2 * LOOK_S)  # clients that are there already look for it now and then
     faults = Faults(name, injector)

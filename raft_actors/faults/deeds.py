@@ -16,14 +16,15 @@ from typing import Any, Final
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raft_actors.cluster.actors import find_actor
+from raft_actors.cluster.nodes import on_node
 from raft_actors.core.types import MemberId
 from raft_actors.errors import FaultFailed, RaftActorsError
 from raft_actors.faults.hand import RayHand
 from raft_actors.faults.ledger import Fault, Ledger
-from raft_actors.faults.rules import Node
-from raft_actors.names import NAMESPACE, peer_name, server_name
+from raft_actors.faults.rules import Node, place_of
+from raft_actors.names import peer_name, server_name
 
 ASK_S: Final = 3.0
 """How long an actor may take to say what its process is."""
@@ -101,7 +102,8 @@ class Deeds:
         processes = await self._processes(node, only)
         fault = self._begin("remove_actor", node, {"only": only})
         for name in self._names(node, only).values():
-            ray.kill(await asyncio.to_thread(ray.get_actor, name, NAMESPACE), no_restart=True)
+            if (actor := await asyncio.to_thread(find_actor, name)) is not None:
+                ray.kill(actor, no_restart=True)
         fault.bit, fault.ended_ns = True, now_ns()
         with contextlib.suppress(FaultFailed):  # Ray may have been faster
             await self._ask(_machine(processes), "kill", _member(node), *_pids(processes))
@@ -140,10 +142,7 @@ class Deeds:
         processes = await self._processes(node, None)
         if _machine(processes) == self._spared_node_id:
             raise FaultFailed(f"{node} is on the injector's own node, which is not killed: choose another one")
-        fault = self._begin("kill_node", node, {})
-        fault.bit = False
-        fault.bit = bool(await self._ask(_machine(processes), "kill_raylet"))
-        fault.ended_ns = now_ns()
+        await self._do(self._begin("kill_node", node, {}), processes, "kill_raylet", pids=False)
         return True
 
     def _ended(self, node: Node, processes: Mapping[str, _Process]) -> None:
@@ -248,8 +247,7 @@ class Deeds:
         """Of this node of Ray."""
         hand = self._hands.get(node_id)
         if hand is None:
-            there = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-            hand = RayHand.options(scheduling_strategy=there).remote(self._group, self._data_dir)
+            hand = RayHand.options(scheduling_strategy=on_node(node_id)).remote(self._group, self._data_dir)
             self._hands[node_id] = hand
         return hand
 
@@ -269,12 +267,14 @@ class Deeds:
             if part in known:
                 found[part] = known[part]
                 continue
+            actor = await asyncio.to_thread(find_actor, name)
             try:
-                actor = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
                 async with asyncio.timeout(ASK_S):
-                    said = await actor.status.remote()
-            except (ValueError, RayError, TimeoutError):
-                raise FaultFailed(f"{name} does not answer: nothing was done to {node}") from None
+                    said = None if actor is None else await actor.status.remote()
+            except (RayError, TimeoutError):
+                said = None
+            if said is None:
+                raise FaultFailed(f"{name} does not answer: nothing was done to {node}")
             found[part] = _Process(pid=said["pid"], node_id=said["node_id"])
         return found
 
@@ -293,16 +293,9 @@ def _store_bytes(node_id: str) -> int:
     return int(found[0].get("object_store_memory", 0)) if found else 0
 
 
-def member_number(node: Node) -> int | None:
-    """Whose it is, of a member or a server; None: of nobody, it is a client."""
-    if isinstance(node, int):
-        return node
-    return int(node[1:]) if node[:1] == "s" and node[1:].isdecimal() else None
-
-
 def _member(node: Node) -> int:
     """Whose number it is. Raises `FaultFailed` for a client."""
-    number = member_number(node)
-    if number is None:
+    number = place_of(node)
+    if not isinstance(number, int):
         raise FaultFailed(f"{node!r} is no member and no server: clients are processes of their users")
     return number

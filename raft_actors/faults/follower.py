@@ -21,7 +21,7 @@ from typing import Any, Final
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
-from raft_actors.errors import RayNotInitialised
+from raft_actors.connection import connection, require_ray
 from raft_actors.faults.orders import Orders, Report
 from raft_actors.faults.rules import Cut, Node
 from raft_actors.faults.wire import FaultyWire
@@ -38,8 +38,7 @@ def follow(group: str, node: Node) -> FaultyWire:
 
     Raises `RayNotInitialised`.
     """
-    if not ray.is_initialized():
-        raise RayNotInitialised("this process is not connected to Ray: call ray.init() first")
+    require_ray()
     wire = FaultyWire(node, Random(0))
     wire.obey((Cut(held=True),))
     threading.Thread(target=_Follower(group, wire).run, name=f"faults for {node}", daemon=True).start()
@@ -54,7 +53,7 @@ class _Follower:
         self._wire = wire
         self._process = secrets.token_hex(8)
         self._connection: str | None = None
-        """Ray's name for this process; another one after `ray.shutdown()` and `ray.init()`."""
+        """The last one that was seen."""
         self._version = 0
         self._injector: Any = None
 
@@ -76,14 +75,12 @@ class _Follower:
                 self._injector.leave.remote(self._process)
 
     def _is_connected(self) -> bool:
-        """Whether Ray may be asked. A handle of a connection that is over would end this process: it is forgotten."""
-        if not ray.is_initialized():
-            return False
-        connection = ray.get_runtime_context().get_worker_id()
-        if self._connection not in (None, connection):
+        """Whether Ray may be asked. Whom another connection knew is forgotten."""
+        present = connection()
+        if present is not None and self._connection not in (None, present):
             self._forget()
-        self._connection = connection
-        return True
+        self._connection = present or self._connection
+        return present is not None
 
     def _forget(self) -> None:
         """Nobody is followed any more, and what he ordered has ended."""

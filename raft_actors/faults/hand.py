@@ -1,7 +1,7 @@
 """What is done to processes, disks and memory of one machine, by an actor that is there.
 
 Here:   `Hand`: signals, slowness, locks, damage, a full disk, a full object store, the end of a raylet. All of it real.
-Never:  to whom and when (injector.py).
+Never:  to whom and when (deeds.py).
 
 It ends only processes of Ray's workers and the raylet that started it, each by its pid and only after a look at what it
 is. What lasts is undone when its time is over or the hand's work is (`let_go`), whoever forgot it; and a process that

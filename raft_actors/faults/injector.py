@@ -21,16 +21,19 @@ from typing import Any, Final
 
 import ray
 
+from raft_actors.client.operation import Kind
+from raft_actors.cluster.actors import find_actor
 from raft_actors.cluster.recorder import find_recorder
 from raft_actors.core.types import MemberId
 from raft_actors.errors import FaultFailed
-from raft_actors.faults.deeds import DEEDS, Deeds, member_number
+from raft_actors.faults.deeds import DEEDS, Deeds
 from raft_actors.faults.followers import TICK_S, Followers
 from raft_actors.faults.ledger import Ledger, Totals
 from raft_actors.faults.orders import Orders, Report
 from raft_actors.faults.plan import Plan
-from raft_actors.faults.rules import Isolate, Message, Node, Partition, Rule
+from raft_actors.faults.rules import Isolate, Message, Node, Partition, Rule, place_of
 from raft_actors.names import NAMESPACE, faults_name, peer_name
+from raft_actors.peer.perform import METHODS as RPCS
 from raft_actors.process import log_to_stderr, prefer_this_process
 
 NEWS_S: Final = 0.25
@@ -43,10 +46,7 @@ WORDS: Final = frozenset(
 )
 """Of `Plan`, that add rules."""
 METHODS: Final = frozenset(
-    {
-        *("request_vote", "append_entries", "install_snapshot", "read_snapshot", "hello", "join", "report_chains"),
-        *("submit", "query"),
-    }
+    {*RPCS.values(), "read_snapshot", "hello", "join", "report_chains", *(kind.method for kind in Kind)}
 )
 """What members ask of each other, and clients of servers."""
 
@@ -180,14 +180,10 @@ class FaultInjector:
 
     async def _may_be(self, node: Node) -> bool:
         """Whether it is a member, a server, or a client, which may come later."""
-        number = member_number(node)
-        if number is None or number in self._followers.ever:
+        number = place_of(node)
+        if not isinstance(number, int) or number in self._followers.ever:
             return True
-        try:
-            await asyncio.to_thread(ray.get_actor, peer_name(self._group, MemberId(number)), NAMESPACE)
-        except ValueError:
-            return False
-        return True
+        return await asyncio.to_thread(find_actor, peer_name(self._group, MemberId(number))) is not None
 
     async def heal(self) -> None:
         """No rule is left; what was held goes."""

@@ -134,17 +134,14 @@ class Ledger:
         self.faults.append(fault)
         return fault
 
-    def look(self, rules: Iterable[Rule], counts: Counts, now_ns: int) -> list[Fault]:
-        """These rules are in force now, and so much was counted: the faults that have ended with that."""
+    def look(self, rules: Iterable[Rule], counts: Counts, now_ns: int) -> None:
+        """These rules are in force now, and so much was counted: a fault without any of its rules has ended."""
         in_force = set(rules)
-        ended = []
         for fault in self.faults:
             if fault.rules and fault.ended_ns is None:
                 _measure(fault, counts)
                 if not in_force.intersection(fault.rules):
                     fault.ended_ns = now_ns
-                    ended.append(fault)
-        return ended
 
     def rows(self) -> list[dict[str, object]]:
         """All of them, oldest first."""

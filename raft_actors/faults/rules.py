@@ -112,7 +112,7 @@ class Rule:
     def _is_on(self, src: Node, dst: Node) -> bool:
         if not (_covers(self.src, src) and _covers(self.dst, dst)):
             return False
-        return _place(src) != _place(dst) or _names_server(self.src, src) or _names_server(self.dst, dst)
+        return place_of(src) != place_of(dst) or _names_server(self.src, src) or _names_server(self.dst, dst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ class Partition(Cut):
         return from_side != to_side and from_side is not None and to_side is not None
 
     def _side(self, node: Node) -> int | None:
-        for wanted in (node, _place(node)):
+        for wanted in (node, place_of(node)):
             for number, side in enumerate(self.sides):
                 if wanted in side:
                     return number
@@ -207,13 +207,13 @@ def check_rule(rule: Rule) -> None:
         raise ValueError(f"a probability of {probability}: it lies between 0 and 1")
 
 
-def _place(node: Node) -> Node:
+def place_of(node: Node) -> Node:
     """Where a node is: a server is where its member is."""
     return int(node[1:]) if isinstance(node, str) and node[:1] == "s" and node[1:].isdecimal() else node
 
 
 def _covers(named: Node | None, node: Node) -> bool:
-    return named is None or named in (node, _place(node))
+    return named is None or named in (node, place_of(node))
 
 
 def _names_server(named: Node | None, node: Node) -> bool:

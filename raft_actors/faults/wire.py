@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -31,20 +32,18 @@ CLOSE_S: Final = 1.0
 log: Final = logging.getLogger(__name__)
 
 
+@dataclass(slots=True, eq=False)
 class _Call:
     """One call and what its caller was told."""
 
-    __slots__ = ("answered", "begin", "begun", "dst", "ended", "method", "over")
-
-    def __init__(self, dst: Node, method: str, begin: Begin, ended: Ended) -> None:
-        self.dst = dst
-        self.method = method
-        self.begin = begin
-        self.ended = ended
-        self.begun = False
-        self.answered = False
-        """A first answer is there, or on its way: Ray runs a call once, so no copy of it may run behind that."""
-        self.over = False
+    dst: Node
+    method: str
+    begin: Begin
+    ended: Ended
+    begun: bool = False
+    answered: bool = False
+    """A first answer is there, or on its way: Ray runs a call once, so no copy of it may run behind that."""
+    over: bool = False
 
 
 class FaultyWire:

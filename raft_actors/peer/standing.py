@@ -122,5 +122,6 @@ def status_of_running(runtime: Runtime) -> dict[str, Any]:
         "application": feed.epoch is not None,
         "stall_ms_max": round(gauges.stall_ms_max, 1),
         "calls_open": gauges.calls_open,
+        "reads_waiting": 0 if state.leading is None else len(state.leading.reads),
         "dropped": gauges.dropped,
     }

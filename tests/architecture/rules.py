@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "raft_actors.config",
         "raft_actors.codec",
         "raft_actors.envelopes",
+        "raft_actors.connection",
     ),
     ("raft_actors.wire",),
     (
@@ -54,6 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 for the package `a.b` too. The public face of a package stands above its modules: they must not import through it."""
 
 RAY_AT_THE_RIM = (
+    "raft_actors/connection.py",
     "raft_actors/peer/transport.py",
     "raft_actors/peer/actor.py",
     "raft_actors/application/actor.py",

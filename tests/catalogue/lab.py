@@ -12,8 +12,14 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from raft_actors.faults.plan import Plan
+from raft_actors.faults.rules import Part, Rule
+from raft_actors.peer.perform import METHODS
+
+T = TypeVar("T")
 
 LEADER_S: Final = 5.0
 """A leader is there by then (the labs: ten looks, half a second apart)."""
@@ -24,16 +30,20 @@ COMMIT_S: Final = 2.0
 LOOK_S: Final = 0.02
 PAUSE_S: Final = 0.05
 """Between two rounds of offers that nobody accepted."""
+COUNTED: Final = frozenset(METHODS.values())
+"""The calls that Raft has a name for; slices of snapshots and greetings travel beside them."""
 
 
 class Lab(ABC):
     """One group of `size` members, numbered from 0, that count and agree on commands. All of them are bytes."""
 
-    size: int
+    first_number: int
+    """Of the members, as the group's own fault plan numbers them; rows number them from 0."""
     rpc_limits: tuple[int, int, int]
     """Most calls for an election, for ten commands, and for a second without any."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int, *, unreliable: bool) -> None:
+        self.size = size
         self.cut_off: set[int] = set()
         """Members that are disconnected."""
         self.down: set[int] = set()
@@ -41,6 +51,9 @@ class Lab(ABC):
         self._commands = itertools.count(1)
         self._applied: dict[int, bytes] = {}
         """What some member applied, by index: no other one may apply anything else there."""
+        self._cut: set[tuple[int, int]] = set()
+        self._unreliable = unreliable
+        self._long_reordering = False
 
     # -- what a kind of group does ------------------------------------------------------------------------------------
 
@@ -69,12 +82,12 @@ class Lab(ABC):
         entries of terms and no commands of clients. Empty for one that is down."""
 
     @abstractmethod
-    def set_links(self, cut: set[tuple[int, int]]) -> None:
-        """Exactly these links are cut, each in its direction; in force when this returns."""
+    def obey(self, rules: Sequence[Rule]) -> None:
+        """Exactly these rules are in force when this returns."""
 
     @abstractmethod
-    def set_network(self, *, unreliable: bool, long_reordering: bool) -> None:
-        """labrpc's profiles."""
+    def message_counts(self) -> Iterable[Mapping[str, int | str]]:
+        """Rows of `Plan.counts`, of all calls up to now."""
 
     @abstractmethod
     def crash(self, *members: int) -> None:
@@ -83,14 +96,6 @@ class Lab(ABC):
     @abstractmethod
     def restart(self, *members: int) -> None:
         """Start them from their disks, all at once; returns when all of them run."""
-
-    @abstractmethod
-    def rpc_count(self) -> int:
-        """Calls between peers up to now: RequestVote, PreVote, AppendEntries, InstallSnapshot, delivered or not."""
-
-    @abstractmethod
-    def rpc_bytes(self) -> int:
-        """Bytes of their arguments and of the answers that came."""
 
     @abstractmethod
     def log_bytes(self) -> int:
@@ -116,7 +121,38 @@ class Lab(ABC):
         """One of these."""
         return members[self.draw(0, len(members) - 1)]
 
-    # -- links, as the labs speak of them -----------------------------------------------------------------------------
+    # -- the network, as the labs speak of it -------------------------------------------------------------------------
+
+    def set_network(self, *, unreliable: bool, long_reordering: bool) -> None:
+        """labrpc's profiles."""
+        self._unreliable, self._long_reordering = unreliable, long_reordering
+        self.obey(self.rules())
+
+    def set_links(self, cut: set[tuple[int, int]]) -> None:
+        """Exactly these links are cut, each in its direction; in force when this returns."""
+        self._cut = cut
+        self.obey(self.rules())
+
+    def rules(self) -> tuple[Rule, ...]:
+        """What the network does now. Calls over cut links always fail late (`long_delays`)."""
+        plan = Plan()
+        plan.long_delays()
+        plan.unreliable(self._unreliable)
+        plan.long_reordering(self._long_reordering)
+        for src, dst in sorted(self._cut):
+            plan.cut(src + self.first_number, dst + self.first_number)
+        return plan.rules
+
+    def rpc_count(self) -> int:
+        """Calls between peers up to now: RequestVote, PreVote, AppendEntries, InstallSnapshot, delivered or not."""
+        return sum(int(row["offered"]) for row in self._rpcs() if row["part"] == Part.REQUEST)
+
+    def rpc_bytes(self) -> int:
+        """Bytes of their arguments and of their answers; those that were lost on their way count, too."""
+        return sum(int(row["size_bytes"]) for row in self._rpcs())
+
+    def _rpcs(self) -> list[Mapping[str, int | str]]:
+        return [row for row in self.message_counts() if row["method"] in COUNTED]
 
     @property
     def members(self) -> range:
@@ -142,7 +178,7 @@ class Lab(ABC):
         self.set_links({pair for pair in pairs if self.cut_off.intersection(pair)})
 
     def partition(self, *sides: Iterable[int]) -> None:
-        """Links within a side alone; whoever is on none is by itself."""
+        """Links within a side alone; sides may overlap, and whoever is on none is by itself."""
         within = {pair for side in sides for pair in itertools.permutations(side, 2)}
         self.set_links(set(itertools.permutations(self.members, 2)) - within)
 
@@ -157,12 +193,13 @@ class Lab(ABC):
 
     # -- what follows -------------------------------------------------------------------------------------------------
 
-    def until(self, look: Callable[[], object], within_s: float, what: str) -> None:
-        """Look until it is so. Fails when it is not in time."""
+    def until(self, look: Callable[[], T], within_s: float, what: str) -> T:
+        """Look until it is so; what was seen. Fails when it is not in time."""
         deadline_s = self.now_s() + within_s
-        while not look():
+        while not (found := look()):
             assert self.now_s() < deadline_s, f"not within {within_s:g} s: {what}"
             self.sleep(LOOK_S)
+        return found
 
     def next_command(self) -> bytes:
         """One that nobody has used."""
@@ -181,11 +218,14 @@ class Lab(ABC):
 
     def check_one_leader(self, within_s: float = LEADER_S) -> int:
         """The leader of the highest term, once there is one; it is the only one soon, too: an older one steps down."""
-        self.until(self.leaders, within_s, "somebody leads")
-        found = self.leaders() or {}
-        self.until(lambda: len(self.leaders()) == 1, within_s, f"one leads; {found} did")
-        ((leader,),) = self.leaders().values() or (([-1]),)
+        found = self.until(self.leaders, within_s, "somebody leads")
+        ((leader,),) = self.until(self._only_leader, within_s, f"one leads; {found} did")
         return leader
+
+    def _only_leader(self) -> list[list[int]]:
+        """The leaders of the one term that has any; nothing while there are more, or none."""
+        found = list(self.leaders().values())
+        return found if len(found) == 1 else []
 
     def check_no_leader(self) -> None:
         """None of the connected leads."""
@@ -269,8 +309,6 @@ class Lab(ABC):
         return self._applied[index]
 
     def check_logs_agree(self) -> None:
-        """All members have applied the same in the end, each index once and in order."""
-        counts = Counter(command for command in self._applied.values())
-        assert all(count >= 1 for count in counts.values())
+        """No two members have applied different things."""
         for member in self.members:
             self.look_at(member)

@@ -10,6 +10,7 @@ process beside it. What passes between members meets the injector.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
@@ -20,14 +21,13 @@ import raft_actors
 from raft_actors import faults
 from raft_actors.core.types import MemberId
 from raft_actors.errors import RaftActorsError
-from raft_actors.faults.plan import Plan
+from raft_actors.faults.rules import Rule
 from raft_actors.names import NAMESPACE, peer_name
 from tests.catalogue.lab import Lab
 from tests.catalogue.ledger import Ledger, read_commands
 from tests.catalogue.row import Row
 from tests.cluster.world import asked_at, eventually
 
-COUNTED: Final = frozenset({"request_vote", "append_entries", "install_snapshot"})
 ANSWER_S: Final = 5.0
 """How long a member may take to say something of itself."""
 
@@ -35,11 +35,11 @@ ANSWER_S: Final = 5.0
 class RayLab(Lab):
     """One group, started by this and shut down by whoever owns its name."""
 
+    first_number = 0
     rpc_limits = (30, 42, 60)
 
     def __init__(self, name: str, row: Row, data_dir: str) -> None:
-        super().__init__()
-        self.size = row.size
+        super().__init__(row.size, unreliable=row.unreliable)
         self._name = name
         config = raft_actors.RaftConfig()
         if row.snapshot_log_bytes is not None:
@@ -49,10 +49,7 @@ class RayLab(Lab):
         )
         self.faults = faults.connect(name)
         self._dice = Random(row.name)
-        self._cut: set[tuple[int, int]] = set()
-        self._unreliable = row.unreliable
-        self._long_reordering = False
-        self._obey_network()
+        self.obey(self.rules())
         eventually(lambda: all(self.state_of(member) for member in self.members))
 
     def now_s(self) -> float:
@@ -88,24 +85,11 @@ class RayLab(Lab):
         answer = asked_at(self._name, member, b"")
         return {} if answer is None else read_commands(answer)
 
-    def set_links(self, cut: set[tuple[int, int]]) -> None:
-        self._cut = cut
-        self._obey_network()
+    def obey(self, rules: Sequence[Rule]) -> None:
+        self.faults.obey(*rules)
 
-    def set_network(self, *, unreliable: bool, long_reordering: bool) -> None:
-        self._unreliable, self._long_reordering = unreliable, long_reordering
-        self._obey_network()
-
-    def _obey_network(self) -> None:
-        plan = Plan()
-        plan.long_delays()
-        if self._unreliable:
-            plan.unreliable()
-        if self._long_reordering:
-            plan.long_reordering()
-        for src, dst in sorted(self._cut):
-            plan.cut(src, dst)
-        self.faults.obey(*plan.rules)
+    def message_counts(self) -> list[dict[str, Any]]:
+        return self.faults.counts()
 
     def crash(self, *members: int) -> None:
         self.down |= set(members)
@@ -119,15 +103,6 @@ class RayLab(Lab):
     def _runs(self, member: int) -> bool:
         said = ray.get(self._peer(member).status.remote(), timeout=ANSWER_S)
         return bool(said["state"] == "running")
-
-    def rpc_count(self) -> int:
-        return sum(int(row["offered"]) for row in self._counts() if row["part"] == "request")
-
-    def rpc_bytes(self) -> int:
-        return sum(int(row["size_bytes"]) for row in self._counts())
-
-    def _counts(self) -> list[dict[str, Any]]:
-        return [row for row in self.faults.counts() if row["method"] in COUNTED]
 
     def log_bytes(self) -> int:
         return max(status.log_bytes or 0 for status in self._group.status())

@@ -7,6 +7,7 @@ Never:  kinds of groups.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from tests.catalogue.lab import COMMIT_S, LEADER_S, Lab
@@ -33,13 +34,7 @@ def snapshot_basic(lab: Lab) -> None:
 def snapshot_install(lab: Lab) -> None:
     """Thirty times somebody is cut off, each third time the leader, while the others go on: it catches up, from a
     snapshot where the log does not reach back."""
-    for number in range(lab.rounds(30)):
-        victim = _victim(lab, number)
-        lab.disconnect(victim)
-        _some(lab, by=2)
-        _is_small(lab)
-        lab.connect(victim)
-        lab.one(by=3)
+    _go_on_without(lab, lab.disconnect, lab.connect)
 
 
 def snapshot_install_unreliable(lab: Lab) -> None:
@@ -49,13 +44,7 @@ def snapshot_install_unreliable(lab: Lab) -> None:
 
 def snapshot_install_crash(lab: Lab) -> None:
     """The same, with the victim killed and started again."""
-    for number in range(lab.rounds(30)):
-        victim = _victim(lab, number)
-        lab.crash(victim)
-        _some(lab, by=2)
-        _is_small(lab)
-        lab.restart(victim)
-        lab.one(by=3)
+    _go_on_without(lab, lab.crash, lab.restart)
 
 
 def snapshot_install_uncrash(lab: Lab) -> None:
@@ -92,9 +81,15 @@ def _some(lab: Lab, *, by: int, count: int | None = None) -> int:
     return lab.one(by=by)
 
 
-def _victim(lab: Lab, number: int) -> int:
-    leader = lab.check_one_leader()
-    return leader if number % 3 == 2 else lab.others(leader)[0]
+def _go_on_without(lab: Lab, take: Callable[[int], None], bring_back: Callable[[int], None]) -> None:
+    for number in range(lab.rounds(30)):
+        leader = lab.check_one_leader()
+        victim = leader if number % 3 == 2 else lab.others(leader)[0]
+        take(victim)
+        _some(lab, by=2)
+        _is_small(lab)
+        bring_back(victim)
+        lab.one(by=3)
 
 
 def _is_small(lab: Lab) -> None:

@@ -14,6 +14,7 @@ import argparse
 import random
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Final
 
 from raft_actors.application import exchange
@@ -23,7 +24,7 @@ from raft_actors.application.settings import SessionLimits
 from raft_actors.client.limits import ClientLimits
 from raft_actors.config import RaftConfig
 from raft_actors.core.types import MemberId, Role
-from raft_actors.faults.rules import Cut
+from raft_actors.faults.rules import Rule
 from raft_actors.peer.engine import Engine
 from tests.catalogue.all_rows import row_named
 from tests.catalogue.lab import Lab
@@ -38,8 +39,6 @@ from tests.sim.timeline import SECOND_US
 from tests.sim.timers import TICK_SOON_US
 from tests.sim.world import World, WorldFailed
 
-COUNTED: Final = frozenset(("request_vote", "append_entries", "install_snapshot"))
-"""The calls that Raft has a name for; slices of snapshots and greetings travel beside them."""
 ROUNDS_SHARE: Final = 4
 """One world plays so much of a long row; two hundred of them play fifty times as much of it."""
 LINES: Final = 60
@@ -114,16 +113,14 @@ class RowWorld(World):
 class SimLab(Lab):
     """One world. It stands still but for `sleep`."""
 
+    first_number = 1
     rpc_limits = (10, 28, 20)
 
     def __init__(self, row: Row, seed: int, *, kept: int | None = KEPT) -> None:
         """`kept`: how many of the last events a failure tells; None: all."""
-        super().__init__()
-        self.size = row.size
+        super().__init__(row.size, unreliable=row.unreliable)
         self.world = RowWorld(row, seed, kept=kept)
-        self._cut: set[tuple[int, int]] = set()
-        self._unreliable = self._long_reordering = False
-        self.set_network(unreliable=row.unreliable, long_reordering=False)
+        self.obey(self.rules())
 
     def end(self) -> None:
         """Everything is healed; the group has to agree once more, and to come to rest, its logs and states equal."""
@@ -211,31 +208,14 @@ class SimLab(Lab):
     def set_links(self, cut: set[tuple[int, int]]) -> None:
         if cut != self._cut:
             self.world.tell("", f"-- cut: {' '.join(f'{src + 1}-{dst + 1}' for src, dst in sorted(cut)) or 'nothing'}")
-        self._cut = cut
-        self._apply_rules()
+        super().set_links(cut)
 
-    def set_network(self, *, unreliable: bool, long_reordering: bool) -> None:
-        self._unreliable, self._long_reordering = unreliable, long_reordering
-        self._apply_rules()
-
-    def _apply_rules(self) -> None:
-        plan = self.world.plan
-        plan.heal()
-        plan.long_delays()
-        plan.unreliable(self._unreliable)
-        plan.long_reordering(self._long_reordering)
-        plan.obey((*plan.rules, *(Cut(src=src + 1, dst=dst + 1) for src, dst in sorted(self._cut))))
+    def obey(self, rules: Sequence[Rule]) -> None:
+        self.world.plan.obey(rules)
         self.world.network.let_go()
 
-    def rpc_count(self) -> int:
-        return sum(int(row["offered"]) for row in self._counts() if row["part"] == "request")
-
-    def rpc_bytes(self) -> int:
-        """Answers that were lost on their way count, too."""
-        return sum(int(row["size_bytes"]) for row in self._counts())
-
-    def _counts(self) -> list[dict[str, int | str]]:
-        return [row for row in self.world.plan.counts() if row["method"] in COUNTED]
+    def message_counts(self) -> list[dict[str, int | str]]:
+        return self.world.plan.counts()
 
 
 def play_row(row: Row, seed: int, *, kept: int | None = KEPT) -> SimLab:

@@ -6,7 +6,6 @@ while the others have elected another one: what it says then is what can go wron
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +18,8 @@ from raft_actors.application.requests import QUERY, QUERY_ANSWERS, Query, QueryD
 from raft_actors.core.types import MemberId
 from raft_actors.faults import Faults
 from raft_actors.faults.rules import Part
-from raft_actors.names import NAMESPACE, server_name
-from tests.cluster.world import all_running, eventually, nothing_left_of
+from raft_actors.names import NAMESPACE, peer_name, server_name
+from tests.cluster.world import all_running, eventually, leader_of, nothing_left_of, others_of_three, row_of
 
 pytestmark = pytest.mark.cluster
 
@@ -34,6 +33,8 @@ PATIENT = RaftConfig(
     snapshot_log_bytes=300_000,
 )
 PATIENT_S = 20.0
+LATE_PUTS = 20
+"""While so many are acknowledged, late messages keep arriving."""
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +69,13 @@ def far(injector: Faults) -> Iterator[kv.Client]:
         yield client
 
 
-def leader() -> int:
-    return eventually(lambda: [row for row in all_running(NAME) if row.role == "leader"])[0].id
-
-
-def others(number: int) -> list[int]:
-    return [each for each in (0, 1, 2) if each != number]
-
-
 def read_at(member: int, key: str) -> Any:
-    """Begin a linearizable read at this member's server, for two seconds."""
+    """Begin a linearizable read at this member's server, for two seconds; it waits for its round when this returns."""
     server = ray.get_actor(server_name(NAME, MemberId(member)), namespace=NAMESPACE)
     request = kv.requests.Requests(allow_pickle=False, limits=kv.limits.Limits()).get(key, None, "linearizable")
     ref = server.query.remote(QUERY.encode(Query(requests=(request.data,), linearizable=True, timeout_ms=2000)))
-    time.sleep(0.2)  # its round of heartbeats has begun by then: what is let go now comes behind it
+    peer = ray.get_actor(peer_name(NAME, MemberId(member)), namespace=NAMESPACE)
+    eventually(lambda: ray.get(peer.status.remote(), timeout=PATIENT_S)["reads_waiting"] > 0)
     return ref
 
 
@@ -91,16 +85,25 @@ def was_read(ref: Any) -> bool:
     return isinstance(answer, QueryDone)
 
 
-def strand(injector: Faults, leads: int) -> None:
-    """The leader and the client near it against the others and the client far from it."""
-    injector.partition([leads, "near"], [*others(leads), "far"])
+def old_answers_prove_nothing(injector: Faults, near: kv.Client, far: kv.Client, leads: int) -> int:
+    """The leader, for which answers are held, is cut off with the client near it. The others elect another one, and
+    write; a read at the old leader begins, and then the answers arrive: it must not be answered. The write's version.
+    """
+    injector.partition([leads, "near"], [*others_of_three(leads), "far"])
+    version = far.put("x", "second", timeout_s=PATIENT_S)
+    read = read_at(leads, "x")
+    injector.let_go(*injector.held(dst=leads))
+    assert not was_read(read), "it missed what had been acknowledged before it began"
+    injector.heal()
+    assert near.get("x", timeout_s=PATIENT_S) == "second"
+    return version
 
 
 def test_smoke(injector: Faults, near: kv.Client) -> None:
     """Ruaft's `smoke_test`: with every message between peers held until it is let go, a put is acknowledged when one
     follower's answer arrives and not before, and then a get returns it."""
-    leads = leader()
-    follower, silent = others(leads)
+    leads = leader_of(NAME)
+    follower, silent = others_of_three(leads)
     for one, other in ((leads, follower), (follower, leads)):
         injector.cut(one, other, held=True, method="append_entries")
     injector.isolate(silent)
@@ -124,68 +127,45 @@ def test_delayed_commit_consistency(injector: Faults, near: kv.Client, far: kv.C
     """Ruaft's test: the answers to the first write are held, its leader is cut off, another one commits a second write,
     a read at the old leader begins, and then the answers arrive. The first write succeeds; the read must not: they were
     sent before it began, and prove nothing about who leads now."""
-    leads = leader()
-    for follower in others(leads):
+    leads = leader_of(NAME)
+    for follower in others_of_three(leads):
         injector.cut(follower, leads, part=Part.REPLY, held=True, method="append_entries")
-    first = near.submit_put("delayed", "first", timeout_s=PATIENT_S)
+    first = near.submit_put("x", "first", timeout_s=PATIENT_S)
     injector.wait_for_held(2, dst=leads)
-    strand(injector, leads)
-    second_version = far.put("delayed", "second", timeout_s=PATIENT_S)
-    read = read_at(leads, "delayed")
-    injector.let_go(*injector.held(dst=leads))
-    assert not was_read(read), "it missed what had been acknowledged before it began"
-    injector.heal()
+    second_version = old_answers_prove_nothing(injector, near, far, leads)
     first_version = first.result(PATIENT_S)
     assert first_version < second_version
-    assert near.get("delayed", timeout_s=PATIENT_S) == "second"
 
 
 def test_answers_to_heartbeats_from_before_a_read_prove_nothing(
     injector: Faults, near: kv.Client, far: kv.Client
 ) -> None:
     """The same without a write at the old leader: heartbeats alone are answered."""
-    leads = leader()
-    for follower in others(leads):
+    leads = leader_of(NAME)
+    for follower in others_of_three(leads):
         injector.cut(follower, leads, part=Part.REPLY, held=True, method="append_entries")
     injector.wait_for_held(2, dst=leads)
-    strand(injector, leads)
-    far.put("beats", "second", timeout_s=PATIENT_S)
-    read = read_at(leads, "beats")
-    injector.let_go(*injector.held(dst=leads))
-    assert not was_read(read)
-    injector.heal()
-    assert near.get("beats", timeout_s=PATIENT_S) == "second"
+    old_answers_prove_nothing(injector, near, far, leads)
 
 
 def test_the_answer_to_an_offered_snapshot_proves_nothing_either(
     injector: Faults, near: kv.Client, far: kv.Client
 ) -> None:
     """The same with a follower that lags so much that it is offered a snapshot."""
-    leads = leader()
-    behind, other = others(leads)
+    leads = leader_of(NAME)
+    behind = others_of_three(leads)[0]
     injector.kill(behind, stay_down=True)
     for number in range(40):
         near.put_many({f"s{number}.{part}": "x" * 16_000 for part in range(3)}, timeout_s=PATIENT_S)
     eventually(lambda: all(row.snapshot_index for row in kv.status(NAME).members if row.id != behind))
-    assert leader_is(leads), "the leader went, and nothing was wrong with its majority"
+    assert row_of(NAME, leads).role == "leader", "the leader went, and nothing was wrong with its majority"
     apart = injector.isolate(behind)
     injector.restart(behind)
-    eventually(lambda: {row.id: row for row in kv.status(NAME).members}[behind].state == "running")
+    eventually(lambda: row_of(NAME, behind).state == "running")
     injector.cut(behind, leads, part=Part.REPLY, held=True, method="install_snapshot")
     injector.remove(apart)  # only now: one that is still starting would have answered nothing
     injector.wait_for_held(1, src=behind, dst=leads, method="install_snapshot", timeout_s=PATIENT_S)
-    strand(injector, leads)
-    far.put("offered", "second", timeout_s=PATIENT_S)
-    read = read_at(leads, "offered")
-    injector.let_go(*injector.held(dst=leads))
-    assert not was_read(read)
-    injector.heal()
-    assert near.get("offered", timeout_s=PATIENT_S) == "second"
-    assert other != behind
-
-
-def leader_is(member: int) -> bool:
-    return any(row.id == member and row.role == "leader" for row in kv.status(NAME).members)
+    old_answers_prove_nothing(injector, near, far, leads)
 
 
 @pytest.mark.parametrize("method", ["append_entries", "request_vote"])
@@ -194,20 +174,22 @@ def test_requests_that_arrive_an_election_late_change_nothing(
 ) -> None:
     """Ray holds calls of a partition and runs them afterwards. What the old leader had sent, and what the others asked
     it for in their election, arrives when another one leads and has committed."""
-    leads = leader()
-    injector.partition([leads, "near"], [*others(leads), "far"], held=True)
+    leads = leader_of(NAME)
+    injector.partition([leads, "near"], [*others_of_three(leads), "far"], held=True)
     old = near.submit_put("late", "old", timeout_s=PATIENT_S)
-    new_version = far.put("late", "new", timeout_s=PATIENT_S)
+    far.put("late", "new", timeout_s=PATIENT_S)
     term = max(row.term for row in kv.status(NAME).members)
-    injector.let_go(*injector.wait_for_held(1, method=method))
-    began_s = time.monotonic()
-    while time.monotonic() < began_s + 1.0:
+    late = injector.wait_for_held(1, method=method)
+    injector.let_go(*late)
+    eventually(lambda: not set(late) & set(injector.held()))
+    for number in range(LATE_PUTS):
+        new_version = far.put("late", f"new {number}", timeout_s=PATIENT_S)
         injector.let_go(*injector.held(method=method))
-        time.sleep(0.05)
     assert max(row.term for row in kv.status(NAME).members) == term, "somebody was deposed by what is over"
     injector.heal()
     old_version = old.result(PATIENT_S)
-    assert near.get("late", timeout_s=PATIENT_S) == ("old" if old_version > new_version else "new")
+    newest = f"new {LATE_PUTS - 1}"
+    assert near.get("late", timeout_s=PATIENT_S) == ("old" if old_version > new_version else newest)
     chains = eventually(chains_at_rest)
     assert len(set(chains)) == 1
 

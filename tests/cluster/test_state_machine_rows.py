@@ -7,7 +7,6 @@ that it does not return well: a leader without a majority says so (2.12.2).
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -15,13 +14,15 @@ import pytest
 
 import raft_actors
 from raft_actors import faults
-from raft_actors.cluster.group import Group, MemberStatus
+from raft_actors.cluster.group import Group
 from raft_actors.errors import OperationError
-from tests.cluster.world import FAST, Tally, asked_at, eventually
+from tests.cluster.world import FAST, Tally, asked_at, eventually, leader_of
 
 pytestmark = pytest.mark.cluster
 
 PATIENT_S = 20.0
+UNDER_WAY_S = 0.02
+"""After which everybody is killed, unless all have ended by then."""
 SMALL = raft_actors.RaftConfig(**{**FAST.to_dict(), "snapshot_log_bytes": 10_000})
 ALL = (0, 1, 2)
 
@@ -53,11 +54,6 @@ def all_have(group: Group, count: int) -> None:
     eventually(lambda: counts(group) == [count] * 3)
 
 
-def leader(group: Group) -> MemberStatus:
-    leads = eventually(lambda: [row for row in group.status() if row.role == "leader" and row.state == "running"])
-    return max(leads, key=lambda row: row.term)
-
-
 def test_basic_4a(begin: Begin) -> None:
     """Ten increments return 1 to 10, and all members have ten."""
     group = begin()
@@ -78,7 +74,7 @@ def test_leader_failure_4a(begin: Begin) -> None:
     group = begin()
     injector = faults.connect(group.name)
     assert increment(group) == 1
-    injector.isolate(leader(group).id)
+    injector.isolate(leader_of(group.name))
     assert [increment(group) for _ in range(3)] == [2, 3, 4]
     injector.heal()
     all_have(group, 4)
@@ -91,12 +87,12 @@ def test_leader_partition_4a(begin: Begin) -> None:
     injector = faults.connect(group.name)
     with raft_actors.connect(group.name, label="near") as near:
         before = int(near.submit(b"inc", timeout_s=PATIENT_S))
-        leads = leader(group).id
+        leads = leader_of(group.name)
         injector.partition([leads, "near"], [each for each in ALL if each != leads])
         with ThreadPoolExecutor(100) as pool:
             stuck: list[Future[bytes]] = [pool.submit(near.submit, b"inc", timeout_s=PATIENT_S) for _ in range(100)]
-            time.sleep(1.0)
-            assert [each for each in stuck if each.done() and each.exception() is None] == []
+            ended = wait(stuck, 1.0).done  # until all have, or for a second
+            assert [each for each in ended if each.exception() is None] == []
             assert increment(group) == before + 1
             injector.heal()
             wait(stuck, PATIENT_S)
@@ -127,7 +123,7 @@ def test_shutdown_4a(begin: Begin) -> None:
     injector = faults.connect(group.name)
     with ThreadPoolExecutor(100) as pool:
         began = [pool.submit(group.submit, b"inc", timeout_s=10.0) for _ in range(100)]
-        time.sleep(0.02)
+        wait(began, UNDER_WAY_S)
         injector.kill(*ALL, stay_down=True)
         done = wait(began, 11.0)
     assert not done.not_done
@@ -144,7 +140,7 @@ def test_restart_submit_4a(begin: Begin) -> None:
     assert increment(group) == 1
     with ThreadPoolExecutor(100) as pool:
         began = [pool.submit(group.submit, b"inc", timeout_s=PATIENT_S) for _ in range(100)]
-        time.sleep(0.02)
+        wait(began, UNDER_WAY_S)
         injector.kill(*ALL, stay_down=True)
         injector.restart(*ALL)
         wait(began, PATIENT_S + 1)

@@ -110,6 +110,21 @@ def asked_at(group: str, member: int, request: bytes) -> bytes | None:
     return answer.result if isinstance(answer, QueryDone) else None
 
 
+def row_of(group: str, member: int) -> MemberStatus:
+    """How this member is now."""
+    return next(row for row in kv.status(group).members if row.id == member)
+
+
+def leader_of(group: str) -> int:
+    """Who leads, once all run and somebody does."""
+    return eventually(lambda: [row for row in all_running(group) if row.role == "leader"])[0].id
+
+
+def others_of_three(member: int) -> list[int]:
+    """The two besides it."""
+    return [each for each in range(3) if each != member]
+
+
 class Tally:
     """A state machine that counts each command it is given; the result is how often it came, as text."""
 

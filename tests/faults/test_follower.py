@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayError
 
+import raft_actors.connection
 import raft_actors.faults.follower
 from raft_actors.errors import RayNotInitialised
 from raft_actors.faults.follower import follow
@@ -71,6 +72,7 @@ def fixture_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ray]:
     """Until all who follow have ended: they would ask the next test's."""
     ray = Ray()
     monkeypatch.setattr(raft_actors.faults.follower, "ray", ray)
+    monkeypatch.setattr(raft_actors.connection, "ray", ray)
     monkeypatch.setattr(raft_actors.faults.follower, "LOOK_S", LOOK_S)
     yield ray
     for thread in threading.enumerate():

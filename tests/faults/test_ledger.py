@@ -74,7 +74,9 @@ class Run:
 
     def look(self) -> list[Fault]:
         self.now_ns += 1
-        return self.ledger.look(self.process.plan.rules, self.counts(), self.now_ns)
+        open_before = [fault for fault in self.ledger.faults if fault.ended_ns is None]
+        self.ledger.look(self.process.plan.rules, self.counts(), self.now_ns)
+        return [fault for fault in open_before if fault.ended_ns is not None]
 
 
 class TestTotals:

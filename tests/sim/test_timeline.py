@@ -5,24 +5,26 @@ from __future__ import annotations
 from tests.sim.timeline import Process, Timeline
 
 
+def paused_while_three_came(every_us: int = 0) -> tuple[Timeline, Process, list[int]]:
+    """A process that stands still, what came meanwhile, and what it has seen of that."""
+    timeline, process, seen = Timeline(), Process("p"), list[int]()
+    process.paused = True
+    for number in range(3):
+        timeline.after(number * every_us, process, seen.append, number)
+    timeline.play(3)
+    return timeline, process, seen
+
+
 class TestAProcessThatIsPaused:
     def test_what_came_meanwhile_is_there_at_once_in_its_order(self) -> None:
-        timeline, process, seen = Timeline(), Process("p"), []
-        process.paused = True
-        for number in range(3):
-            timeline.after(number, process, seen.append, number)
-        timeline.play(3)
+        timeline, process, seen = paused_while_three_came(every_us=1)
         assert seen == []
         timeline.resume(process)
         timeline.play(3)
         assert (seen, timeline.now_us) == ([0, 1, 2], 2)
 
     def test_paused_again_while_it_catches_up_it_goes_on_where_it_was(self) -> None:
-        timeline, process, seen = Timeline(), Process("p"), []
-        process.paused = True
-        for number in range(3):
-            timeline.after(0, process, seen.append, number)
-        timeline.play(3)
+        timeline, process, seen = paused_while_three_came()
         timeline.resume(process)
         timeline.play(1)
         process.paused = True
@@ -35,11 +37,7 @@ class TestAProcessThatIsPaused:
 
     def test_ended_while_it_catches_up_it_still_has_what_it_did_not_look_at(self) -> None:
         """World 30078 of K1: those calls were told to nobody, and a caller waited for them for ever."""
-        timeline, process, seen = Timeline(), Process("p"), []
-        process.paused = True
-        for number in range(3):
-            timeline.after(0, process, seen.append, number)
-        timeline.play(3)
+        timeline, process, seen = paused_while_three_came()
         timeline.resume(process)
         timeline.play(1)
         process.alive = False
