@@ -1,21 +1,14 @@
-"""The wire of a group with faults: a call ends once for its caller, whatever becomes of its legs.
-
-Who is called is the test: it hands out futures, and ends them when it likes, as Ray's thread would. What is late is
-done by the wire's own thread; `settle` waits for it.
-"""
+"""The wire of a group with faults: a call ends once for its caller, whatever becomes of its legs."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from queue import Queue
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import raft_actors.faults.wire
 from raft_actors.faults.rules import (
@@ -23,74 +16,26 @@ from raft_actors.faults.rules import (
     Delay,
     Drop,
     Duplicate,
-    Isolate,
     Message,
-    Node,
     Part,
-    Reorder,
     Rule,
-    Unavailable,
 )
 from raft_actors.faults.wire import FaultyWire, size_of
-from raft_actors.wire import DIRECT, CallLost, Wire
-
-DEADLINE_S = 20.0
-"""A test that waits longer has failed."""
-
-HERE = 0
-THERE = 1
-MARKER: Node = "marker"
-MARKER_MS = 20
-"""Later than what any rule here makes of a leg that was sent before."""
-
-HOLD_REQUESTS = Cut(src=HERE, dst=THERE, held=True)
-HOLD_REPLIES = Cut(src=THERE, dst=HERE, held=True)
-LATE_REQUESTS = Delay(dst=THERE, ms=(1, 1))
-LATE_REPLIES = Delay(src=THERE, ms=(1, 1))
-LOST_REQUESTS = Drop(dst=THERE, probability=1.0, told_ms=(0, 0))
-LOST_REPLIES = Drop(src=THERE, probability=1.0, told_ms=(0, 0))
-TWICE = Duplicate(dst=THERE, probability=1.0, late_ms=(0, 0))
-
-
-class Call:
-    """One call, seen from both ends."""
-
-    def __init__(self, *answers: object) -> None:
-        """`answers`: of the copies as they are begun; an exception is raised. Without any the test answers."""
-        self.begun: Queue[Future[object]] = Queue()
-        self.told: Queue[Future[object]] = Queue()
-        self._answers = list(answers)
-
-    def begin(self) -> Future[object]:
-        future: Future[object] = Future()
-        self.begun.put(future)
-        if self._answers:
-            answer = self._answers.pop(0)
-            if isinstance(answer, Exception):
-                raise answer
-            future.set_result(answer)
-        return future
-
-    def send(self, wire: Wire, dst: Node = THERE, size_bytes: int = 0) -> Call:
-        wire.send(dst, "append_entries", size_bytes, self.begin, self.told.put)
-        return self
-
-    def next_begun(self) -> Future[object]:
-        return self.begun.get(timeout=DEADLINE_S)
-
-    def next_told(self) -> Future[object]:
-        return self.told.get(timeout=DEADLINE_S)
-
-    @property
-    def is_silent(self) -> bool:
-        """Nothing was begun or told beyond what the test has taken."""
-        return self.begun.empty() and self.told.empty()
-
-
-def settle(wire: FaultyWire, *rules: Rule) -> None:
-    """Obey these rules, and wait until both legs of all that is under way, and not held, have arrived."""
-    wire.obey([*rules, Delay(src=MARKER, ms=(MARKER_MS, MARKER_MS)), Delay(dst=MARKER, ms=(MARKER_MS, MARKER_MS))])
-    Call(b"").send(wire, MARKER).next_told()
+from raft_actors.wire import DIRECT, CallLost
+from tests.faults.calls import (
+    DEADLINE_S,
+    HERE,
+    HOLD_REPLIES,
+    HOLD_REQUESTS,
+    LATE_REPLIES,
+    LATE_REQUESTS,
+    LOST_REPLIES,
+    LOST_REQUESTS,
+    THERE,
+    TWICE,
+    Call,
+    settle,
+)
 
 
 @pytest.fixture(name="wire")
@@ -494,124 +439,3 @@ class TestClose:
             leave.set()
             closing.result(DEADLINE_S)
         assert threads_of(wire) == []
-
-
-# -- whatever the rules are --------------------------------------------------------------------------------------------
-
-MS = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda ms: (min(ms), max(ms)))
-SHARE = st.sampled_from([0.0, 0.3, 0.7, 1.0])
-LEG = st.sampled_from([None, *Part])
-RULES = st.lists(
-    st.one_of(
-        st.builds(Delay, ms=MS, part=LEG),
-        st.builds(Reorder, probability=SHARE, late_ms=MS, part=LEG),
-        st.builds(Duplicate, probability=SHARE, late_ms=MS, part=LEG),
-        st.builds(Drop, probability=SHARE, told_ms=MS, part=LEG),
-        st.builds(Cut, src=st.sampled_from([HERE, THERE]), dst=st.none(), held=st.booleans()),
-        st.builds(Isolate, node=st.just(THERE), held=st.booleans()),
-    ),
-    max_size=5,
-)
-TOLD_SOON = Unavailable(told_ms=(0, 3))
-"""Rather than after UNTOLD_MS."""
-
-
-class Answers(Exception):
-    """How an actor may refuse or fail."""
-
-
-@pytest.mark.slow
-@settings(max_examples=25)
-@given(
-    seed=st.integers(0, 1000),
-    stages=st.lists(RULES, min_size=1, max_size=3),
-    outcomes=st.lists(st.sampled_from(["now", "elsewhere", "fails", "refuses"]), min_size=4, max_size=12),
-)
-def test_a_call_ends_exactly_once_whatever_copies_lateness_and_losses(
-    seed: int, stages: list[list[Rule]], outcomes: list[str]
-) -> None:
-    """Answers come at once or from another thread, as from Ray's; the rules change while the calls are under way."""
-    wire = FaultyWire(HERE, Random(seed))
-    calls: list[Queue[Future[object]]] = []
-    with ThreadPoolExecutor(1) as ray_thread:
-
-        def begin(outcome: str) -> Future[object]:
-            if outcome == "refuses":
-                raise Answers(outcome)
-            future: Future[object] = Future()
-            if outcome == "elsewhere":
-                return ray_thread.submit(bytes, 3)
-            if outcome == "fails":
-                future.set_exception(Answers(outcome))
-            else:
-                future.set_result(b"yes")
-            return future
-
-        for rules in stages:
-            wire.obey([*rules, TOLD_SOON])
-            for outcome in outcomes:
-                told: Queue[Future[object]] = Queue()
-                try:
-                    wire.send(THERE, "append_entries", 1, partial(begin, outcome), told.put)
-                except Answers:
-                    assert outcome == "refuses"
-                else:
-                    calls.append(told)
-        wire.obey(())
-        ends = [told.get(timeout=DEADLINE_S) for told in calls]
-        ray_thread.submit(int).result(DEADLINE_S)
-        settle(wire)
-    settle(wire)
-    wire.close()
-    assert all(told.empty() for told in calls), "told twice"
-    assert wire.held() == ()
-    for end in ends:
-        failure = end.exception(timeout=0)
-        assert isinstance(failure, Answers | CallLost) if failure else end.result() in (b"yes", bytes(3))
-
-
-@pytest.mark.slow
-def test_calls_end_once_while_many_threads_send_and_the_rules_change(wire: FaultyWire) -> None:
-    """Two senders, Ray's thread, the follower's and the wire's own."""
-    count = 150
-    stages: list[list[Rule]] = [
-        [Duplicate(dst=THERE, probability=0.5, late_ms=(0, 2)), LATE_REPLIES],
-        [Isolate(node=THERE, held=True)],
-        [Cut(src=THERE, dst=HERE), TOLD_SOON],
-        [Drop(dst=THERE, probability=0.5, told_ms=(0, 2)), HOLD_REPLIES],
-        [],
-    ]
-    with ThreadPoolExecutor(2) as ray_threads, ThreadPoolExecutor(2) as senders:
-        going = threading.Event()
-
-        def send_all() -> list[Queue[Future[object]]]:
-            calls: list[Queue[Future[object]]] = []
-            for _ in range(count):
-                told: Queue[Future[object]] = Queue()
-                wire.send(THERE, "append_entries", 1, lambda: ray_threads.submit(bytes, 3), told.put)
-                calls.append(told)
-            return calls
-
-        def change_rules() -> None:
-            dice = Random(5)
-            while not going.is_set():
-                wire.obey([*dice.choice(stages)])
-                for held in wire.held():
-                    dice.choice([wire.let_go, wire.lose])(held.number)
-                wire.counts()
-
-        follower = threading.Thread(target=change_rules, name="follower")
-        follower.start()
-        try:
-            sent = [senders.submit(send_all) for _ in range(2)]
-            calls = [told for each in sent for told in each.result(DEADLINE_S)]
-        finally:
-            going.set()
-            follower.join(DEADLINE_S)
-        wire.obey(())
-        for told in calls:
-            told.get(timeout=DEADLINE_S)
-        settle(wire)
-    settle(wire)
-    assert all(told.empty() for told in calls)
-    assert sum(int(row["offered"]) for row in wire.counts() if row["dst"] == THERE) == 2 * count

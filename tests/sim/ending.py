@@ -1,7 +1,7 @@
 """A fault's end, or its beginning: due by the clock or by the count of events, whichever comes first.
 
 Here:   `Ending`, how long faults last.
-Never:  when (nemesis.py).
+Never:  when (moments.py).
 """
 
 from __future__ import annotations

@@ -1,24 +1,20 @@
 """Who makes trouble: faults at random times, each of which ends by itself after a while.
 
 Here:   `Nemesis`, one method for each kind that options.py names.
-Never:  what a fault does to a message (raft_actors/faults/plan.py), to a process (member.py) or to a disk (disks.py).
-
-A fault begins and ends by the clock or by the count of events, whichever comes first. By the clock alone, a world of
-some hundred events would spend them on the heartbeats of a leader that has nothing to do; by events alone, nothing
-would ever be late.
+Never:  at which moment something happens (moments.py), what a fault does to a message (raft_actors/faults/plan.py), to
+        a process (member.py) or to a disk (disks.py).
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from raft_actors.core.types import Role
 from raft_actors.faults.rules import Node, Rule
 from tests.sim.ambushes import Ambushes
 from tests.sim.client import ClientProcess
-from tests.sim.ending import FAULT_EVENTS, FAULT_US, Ending
+from tests.sim.ending import Ending
+from tests.sim.moments import Moments
 from tests.sim.steps import Step
 from tests.sim.timeline import Process
 
@@ -27,10 +23,6 @@ if TYPE_CHECKING:
     from tests.sim.peer import PeerProcess
     from tests.sim.world import World
 
-STRANDED_TIMEOUTS: Final = (1.0, 5.0)
-"""How long a leader is alone, in longest election timeouts, if nobody is elected in its place."""
-SUCCEEDED_EVENTS: Final = 60
-"""Up to so many events after another one was elected; it takes some 20 until that one has committed something."""
 OUTRUN_US: Final = 8_000_000
 """Or for so long, if no snapshot is taken."""
 PATIENCE: Final = 0.8
@@ -38,50 +30,18 @@ PATIENCE: Final = 0.8
 else few worlds get far, and hardly ever have two leaders."""
 ZOMBIES_MAX: Final = 5
 """Of one place."""
-NEVER: Final = 1 << 60
 BEFORE_KILL_US: Final = 500_000
 """Until a directory that was damaged is opened again."""
 
 
-class Nemesis:
+class Nemesis(Moments):
     """Strikes until it is told to rest."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
-        self._dice = world.dice
-        self._timeline = world.timeline
-        self._options = world.options
-        self._by_event: list[tuple[int, int, Ending]] = []
-        self._endings = 0
-        self._until_another_leads: list[Ending] = []
-        self._ambush: Ending | None = None
-        """Happens as soon as a leader has something that is not committed."""
+        super().__init__(world)
         self.ambushes = Ambushes(world)
-        self.due_event = NEVER
-        """The count of events at which it wants to look."""
         if self._options.faults:
             self._later()
-
-    def look(self) -> None:
-        """So many events have happened; what is due comes next, not within what happens now."""
-        while self._by_event and self._by_event[0][0] <= self._world.event_count:
-            self.at_time(0, heapq.heappop(self._by_event)[2])
-        if self._ambush is not None and any(map(_is_writing, self._leaders())):
-            ambush, self._ambush = self._ambush, None
-            self.at_time(0, ambush)
-        self._set_due()
-
-    def _set_due(self) -> None:
-        if self._ambush is not None:
-            self.due_event = 0
-        else:
-            self.due_event = self._by_event[0][0] if self._by_event else NEVER
-
-    def leader_elected(self) -> None:
-        """Another member leads now."""
-        succeeded, self._until_another_leads = self._until_another_leads, []
-        for ending in succeeded:
-            self.at_event(self._dice.randint(0, SUCCEEDED_EVENTS), ending)
 
     def _later(self) -> None:
         if self._world.resting:
@@ -101,28 +61,9 @@ class Nemesis:
         self._begin(getattr(self, self._dice.choice(self._options.faults)))
         self._later()
 
-    def _waits_for_a_leader(self) -> bool:
-        """Whether nobody leads, or one that is alone and has no successor yet."""
-        return self._leader() is None or any(not ending.is_over for ending in self._until_another_leads)
-
     def _begin(self, fault: Callable[[], object]) -> None:
         if not self._world.resting:
             fault()
-
-    def _after_a_while(self, act: Callable[..., object], *arguments: object) -> None:
-        ending = Ending(act, arguments)
-        self.at_time(self._dice.randint(0, self._dice.choice(FAULT_US)), ending)
-        self.at_event(self._dice.randint(0, self._dice.choice(FAULT_EVENTS)), ending)
-
-    def at_time(self, delay_us: int, ending: Ending) -> None:
-        """It happens so much later."""
-        self._timeline.after(delay_us, None, ending.happen)
-
-    def at_event(self, delay_events: int, ending: Ending) -> None:
-        """It happens so many events later."""
-        self._endings += 1
-        heapq.heappush(self._by_event, (self._world.event_count + delay_events + 1, self._endings, ending))
-        self._set_due()
 
     def _member(self) -> Member:
         return self._dice.choice(self._world.targets() or list(self._world.members.values()))
@@ -153,8 +94,7 @@ class Nemesis:
     def ambush(self) -> None:
         """A leader is struck when it has something that is not committed."""
         strikes = (self.strand_leader, self.strand_leader, self.kill_leader, self.isolate_leader)
-        self._ambush = Ending(self._begin, (self._dice.choice(strikes),))
-        self._set_due()
+        self._at_a_write(Ending(self._begin, (self._dice.choice(strikes),)))
 
     def isolate_leader(self) -> None:
         """A leader, from all."""
@@ -179,12 +119,6 @@ class Nemesis:
         rest: list[Node] = [*(member for member in others if member not in with_it), *clients[split:]]
         rules = self._world.plan.partition(stranded, rest, held=self._holds())
         self._until_succeeded(self._end, rules)
-
-    def _until_succeeded(self, act: Callable[..., object], *arguments: object) -> None:
-        ending = Ending(act, arguments)
-        timeouts = self._dice.uniform(*STRANDED_TIMEOUTS)
-        self.at_time(int(timeouts * self._options.config.election_timeout_ms_max * 1000), ending)
-        self._until_another_leads.append(ending)
 
     def leave_behind(self) -> None:
         """A member misses what the others commit; it is back at the moment when the leader is gone."""
@@ -421,18 +355,5 @@ class Nemesis:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _leaders(self) -> list[Member]:
-        members = self._world.everybody()
-        return [member for member in members if member.engine and member.engine.state.role is Role.LEADER]
-
-    def _leader(self) -> Member | None:
-        leaders = self._leaders()
-        return self._dice.choice(leaders) if leaders else None
-
     def _note(self, what: str, details: str = "") -> None:
         self._world.tell("", f"-- {what} {details}".rstrip())
-
-
-def _is_writing(leader: Member) -> bool:
-    state = leader.engine.state if leader.engine else None
-    return state is not None and state.commit_index < state.log.last.index

@@ -34,7 +34,8 @@ from tests.sim.client import ClientProcess, Wanted, request_of
 from tests.sim.disks import Disk
 from tests.sim.keys import Keys
 from tests.sim.member import Member
-from tests.sim.nemesis import NEVER, Nemesis
+from tests.sim.moments import NEVER
+from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
 from tests.sim.options import Options, draw
 from tests.sim.peer import PeerProcess
