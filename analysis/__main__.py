@@ -63,6 +63,8 @@ def _warnings(run: analysis.Run) -> list[str]:
     sentences = []
     if not run.meta["complete"]:
         sentences.append("the run was cut off or is still being written; this is what there is of it")
+    if run.toothless:
+        sentences.append(f"the run is void: faults that did nothing: {', '.join(run.toothless)}")
     for frame, count in run.meta["lines_unreadable"].items():
         sentences.append(f"{count} lines of {frame} cannot be read and are left out")
     for kind in ("dropped", "malformed"):

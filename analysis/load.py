@@ -60,6 +60,12 @@ class Run:
     meta: dict[str, Any]
     """meta.json, and `complete` (closed, and every row written is here), `lines_unreadable` (by frame)."""
 
+    @property
+    def toothless(self) -> list[str]:
+        """Ids of faults that certainly did nothing: a run with one of them shows nothing, it is void."""
+        bit = detail(self.faults, "bit", column="params")
+        return [str(fault_id) for fault_id, each in zip(self.faults["fault_id"], bit, strict=True) if each is False]
+
 
 def load_run(path: str | Path) -> Run:
     """Read the run in this directory.

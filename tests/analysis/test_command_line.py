@@ -80,6 +80,15 @@ class TestSummary:
         assert "1 lines of ops cannot be read" in result.stderr
         assert "7 rows of ops were dropped" in result.stderr
 
+    def test_a_run_with_a_fault_that_did_nothing_is_said_to_be_void(self, tmp_path: Path) -> None:
+        with RunWriter(tmp_path / "run", FACTS) as writer:
+            for number, bit in enumerate((True, False, None), start=1):
+                fault = {"fault_id": f"f{number}", "kind": "drop", "target": "*->*", "t_start": 1, "t_end": 2}
+                writer.record("faults", fault | {"params": {"bit": bit}})
+        result = invoke(tmp_path / "run")
+        assert result.exit_code == 0, result.output
+        assert "the run is void: faults that did nothing: f2" in result.stderr
+
     def test_an_empty_run_is_no_failure(self, tmp_path: Path) -> None:
         RunWriter(tmp_path / "run", FACTS).close()
         result = invoke(tmp_path / "run")

@@ -17,6 +17,7 @@ MODULES: Final = (
     "tests/cluster/test_catalogue.py",
     "tests/cluster/test_state_machine_rows.py",
     "tests/cluster/test_interception.py",
+    "tests/cluster/test_faults.py",
 )
 UNIT_DEADLINE_S: Final = 900
 """The longest row is a thousand rounds of figure 8, each with a process killed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from raft_actors.faults.rules import Drop, Part
 from raft_actors.names import NAMESPACE, faults_name
 from tests.cluster.world import (
     FAST,
+    REPOSITORY,
     actors_of,
     all_running,
     eventually,
@@ -34,6 +36,7 @@ from tests.cluster.world import (
     nothing_left_of,
     others_of_three,
     row_of,
+    run_script,
 )
 
 pytestmark = pytest.mark.cluster
@@ -414,3 +417,34 @@ def test_small_snapshots_travel_under_faults(group_name: str, data_dir: str) -> 
 
         eventually(caught_up)
         assert store.get("k39.3", timeout_s=PATIENT_S) == "x" * 16_000
+
+
+def test_a_full_object_store_makes_a_snapshot_late_and_no_worse(group_name: str, data_dir: str) -> None:
+    """What others put into it waits and goes to the file system; the member that lags catches up all the same."""
+    small = RaftConfig(**{**FAST.to_dict(), "snapshot_log_bytes": 300_000})
+    with kv.start(group_name, data_dir=data_dir, config=kv.Config(raft=small), faults=True) as store:
+        injector = faults.connect(group_name)
+        behind = others_of_three(leader_of(group_name))[0]
+        injector.kill(behind, stay_down=True)
+        for number in range(40):
+            store.put_many({f"k{number}.{part}": "x" * 16_000 for part in range(4)}, timeout_s=PATIENT_S)
+        eventually(lambda: all(row.snapshot_index for row in kv.status(group_name).members if row.id != behind))
+        injector.fill_object_store(behind)
+        injector.restart(behind)
+        eventually(lambda: (row_of(group_name, behind).snapshot_index or 0) > 0)
+        store.put("beside it", 1, timeout_s=PATIENT_S)
+        assert injector.free_object_store(behind)
+        assert [(row["kind"], row["params"]["bit"]) for row in injector.faults()] == [
+            ("kill", True),
+            ("fill_object_store", True),
+        ]
+
+
+@pytest.mark.catalogue
+def test_a_machine_is_lost(module_data_dir: str) -> None:
+    """Its raylet killed, on three nodes: the others go on; the injector's own node is not killed."""
+    printed = run_script(
+        Path(__file__).with_name("lost_machine.py"), module_data_dir, environment={"PYTHONPATH": str(REPOSITORY)}
+    )
+    saw = json.loads(printed.split("SAW ")[1].splitlines()[0])
+    assert saw == {"its own node was spared": True, "acknowledged": True, "faults": [["kill_node", "2", True]]}

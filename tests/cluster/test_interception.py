@@ -168,6 +168,28 @@ def test_the_answer_to_an_offered_snapshot_proves_nothing_either(
     old_answers_prove_nothing(injector, near, far, leads)
 
 
+@pytest.mark.parametrize("part", list(Part))
+@pytest.mark.parametrize("method", ["append_entries", "request_vote", "hello", "submit", "query"])
+def test_each_kind_of_message_can_be_held_and_let_go(
+    injector: Faults, near: kv.Client, method: str, part: Part
+) -> None:
+    """One message of that kind waits, arrives when it may, and everything goes on. (Offers and slices of snapshots:
+    above, and in test_faults.py.)"""
+    leads = leader_of(NAME)
+    injector.cut(None, None, part=part, held=True, method=method)
+    if method in ("request_vote", "hello"):
+        injector.kill(leads)  # somebody campaigns, and the one that is back greets all
+    write, read = near.submit_put("each", method, timeout_s=2 * PATIENT_S), near.submit_get("each", timeout_s=PATIENT_S)
+    held = injector.wait_for_held(1, method=method, timeout_s=PATIENT_S)
+    assert {(each.message.method, each.message.part) for each in held} == {(method, part)}
+    injector.let_go(*held)
+    eventually(lambda: not set(held) & set(injector.held()))
+    injector.heal()
+    assert write.result(2 * PATIENT_S) > 0
+    read.result(PATIENT_S)
+    assert near.get("each", timeout_s=PATIENT_S) == method
+
+
 @pytest.mark.parametrize("method", ["append_entries", "request_vote"])
 def test_requests_that_arrive_an_election_late_change_nothing(
     injector: Faults, near: kv.Client, far: kv.Client, method: str
