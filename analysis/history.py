@@ -6,10 +6,13 @@ Never:  whether a history makes sense (linearizability.py), what an operation do
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final, TypeAlias
+
+from raft_actors.recording.fingerprints import Fingerprint
 
 
 class Op(Enum):
@@ -125,40 +128,88 @@ class Call:
 
 
 def calls_of(rows: Iterable[Mapping[str, Any]]) -> list[Call]:
-    """The calls of a run's `ops` that concern one key, in the rows' order.
+    """The calls of a run's `ops`, in the rows' order; an operation on several keys is one call for each of them, all
+    with its op_id and its times.
 
-    A row holds versions and no values. Versions are unique in a store, so they tell which write a get has seen;
-    whether the value was right, they do not tell. Nor does a row say whether a get was stale or a put conditional:
-    leave out the stale ones. Rows of other operations (put_many, get_many, scan) name no key and are passed over, so
-    what they wrote is not known here: see linearizability.py.
+    A row holds the fingerprints of values: enough to tell whether two are the same, and what an append makes. In runs
+    of format 1 it holds none; versions are unique in a store, so they tell which write a get has seen, and not whether
+    the value was right. Left out are stale reads, which promise nothing that a history could break, and operations
+    whose row does not name their keys: see `unnamed_writes`.
     """
-    return [_call(row) for row in rows if row.get("key") is not None and row["op"] in _OPS]
+    return [call for row in rows if row.get("consistency") != "stale" for call in _calls(row)]
+
+
+def unnamed_writes(rows: Iterable[Mapping[str, Any]]) -> int:
+    """How many rows are of writes that may have happened to keys that they do not name; with one, reads of any key may
+    see what no row tells."""
+    return sum(row["op"] == _PUT_MANY and row.get("parts") is None and row["status"] != _NOT_DONE for row in rows)
 
 
 _OPS: Final = frozenset(op.value for op in Op)
+_PUT_MANY: Final = "put_many"
+_SEVERAL: Final = {_PUT_MANY: Op.PUT, "get_many": Op.GET, "scan": Op.GET}
+_NOT_DONE: Final = Outcome.NOT_DONE.value
+_COMPUTED: Final = ("VersionMismatch", "TypeMismatch")
+"""Refusals that the store computed from what a key holds."""
 
 
-def _call(row: Mapping[str, Any]) -> Call:
-    op, outcome, error = Op(row["op"]), Outcome(row["status"]), row.get("error")
-    result: Result | None = None
-    if outcome is Outcome.NOT_DONE and error == "VersionMismatch":
-        outcome, result = Outcome.OK, Mismatch(current=None)
-    elif outcome is Outcome.OK:
-        version = row.get("version")
-        if op is Op.GET:
-            result = Found(value=UNSEEN, version=0 if version is None else int(version))
-        elif op is Op.DELETE:
-            result = Deleted(found=None)
-        else:
-            result = Written(version=int(row["version"]))
+def _calls(row: Mapping[str, Any]) -> Iterator[Call]:
+    """Of one row: one, several or none."""
+    outcome = Outcome(row["status"])
     returned = row.get("t_return")
-    return Call(
+    call = partial(
+        Call,
         op_id=str(row["op_id"]),
         client=str(row["client"]),
-        op=op,
-        key=str(row["key"]),
         invoked=int(row["t_invoke"]),
         returned=None if returned is None else int(returned),
-        outcome=outcome,
-        result=result,
     )
+    if row.get("key") is not None and row["op"] in _OPS:
+        op = Op(row["op"])
+        result = _result(op, outcome, row)
+        yield call(
+            op=op,
+            key=str(row["key"]),
+            outcome=outcome if result is None else Outcome.OK,
+            value=UNSEEN if op is Op.GET else _value(row.get("value")),
+            if_version=_number(row.get("if_version")),
+            result=result,
+        )
+    elif row["op"] in _SEVERAL:
+        op = _SEVERAL[row["op"]]
+        for key, (version, fingerprint) in (row.get("parts") or {}).items():
+            value = _value(fingerprint)
+            is_read = op is Op.GET
+            found: Result = Found(value=value, version=version) if is_read else Written(version=version)
+            yield call(
+                op=op,
+                key=key,
+                outcome=outcome,
+                value=UNSEEN if is_read else value,
+                result=found if outcome is Outcome.OK else None,
+            )
+
+
+def _result(op: Op, outcome: Outcome, row: Mapping[str, Any]) -> Result | None:
+    """What the store computed; None: nothing, or nobody heard it."""
+    if outcome is Outcome.NOT_DONE and row.get("error") in _COMPUTED:
+        return Mismatch(current=_number(row.get("version"))) if row["error"] == _COMPUTED[0] else WrongType()
+    if outcome is not Outcome.OK:
+        return None
+    version = _number(row.get("version")) or 0
+    match op:
+        case Op.GET:
+            return Found(value=_value(row.get("value")), version=version)
+        case Op.DELETE:
+            found = row.get("found")
+            return Deleted(found=None if found is None else bool(found))
+        case _:
+            return Written(version=version)
+
+
+def _value(fingerprint: str | None) -> Hashable:
+    return UNSEEN if fingerprint is None else Fingerprint.parse(fingerprint)
+
+
+def _number(number: Any) -> int | None:
+    return None if number is None else int(number)

@@ -14,16 +14,24 @@ from collections.abc import Hashable
 from typing import Final, TypeAlias
 
 from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType
+from raft_actors.recording.fingerprints import Fingerprint
 
 State: TypeAlias = tuple[int, int, int]
 """(value's number, its version or `UNHEARD`, the lowest number that the newest write of this key can have had)."""
 
 MISSING: Final = 0
 """The value's number of a key that is not there; its version is 0."""
+ANYTHING: Final = 1
+"""The value's number of a key of which nothing is known yet: it may be missing, too."""
 UNHEARD: Final = -1
 BEGINNING: Final[State] = (MISSING, 0, 0)
+"""Of a store that was made with the history."""
+RESUMED: Final[State] = (ANYTHING, UNHEARD, 0)
+"""Of a store that was there before it."""
 
 _APPENDABLE: Final = (str, bytes, tuple)
+_APPENDABLE_KINDS: Final = ("str", "bytes", "list")
+"""Of fingerprints, as the store names them."""
 
 
 class KeyModel:
@@ -31,7 +39,7 @@ class KeyModel:
 
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
-        self._values: list[Hashable] = [None]
+        self._values: list[Hashable] = [None, UNSEEN]
         self._joined: dict[tuple[int, str], int] = {}
 
     def step(self, state: State, call: Call) -> State | None:
@@ -52,7 +60,9 @@ class KeyModel:
     def _get(self, state: State, found: Found) -> State | None:
         number = state[0]
         if number == MISSING or found.version == 0:
-            return state if number == MISSING and found.version == 0 else None
+            return self._told(state, 0) if found.version == 0 else None
+        if number == ANYTHING and found.value is not UNSEEN:
+            state = (self._number_of(found.value), *state[1:])
         value = self._values[number]
         if found.value is not UNSEEN and value is not UNSEEN and self._number_of(found.value) != number:
             return None
@@ -81,14 +91,14 @@ class KeyModel:
 
     def _append(self, before: int, call: Call) -> int | None:
         """The number of the value that is there afterwards; None: they do not go together."""
-        if call.value is not UNSEEN and not isinstance(call.value, _APPENDABLE):
+        if call.value is not UNSEEN and _appends_as(call.value) is None:
             return None
         stored = self._values[before]
         if before == MISSING:
             return self._number_of(call.value) if call.value is not UNSEEN else self._unseen((0, call.op_id))
         if stored is UNSEEN or call.value is UNSEEN:
             return self._unseen((before, call.op_id))
-        if type(stored) is not type(call.value):
+        if _appends_as(stored) != _appends_as(call.value):
             return None
         number = self._joined.get((before, call.op_id))
         if number is None:
@@ -102,8 +112,12 @@ class KeyModel:
         told = self._condition(state, call.if_version)
         if told is None:
             return None
-        number, _, lowest = told
         found = result.found if isinstance(result, Deleted) else None
+        if told[0] == ANYTHING and found is False:
+            return self._told(told, 0)
+        number, _, lowest = told
+        if number == ANYTHING:  # it was there, so somebody wrote it; or who knows
+            return MISSING, 0, max(lowest, 1) + 1 if found else lowest
         if number == MISSING:
             return told if call.outcome is Outcome.OK and not found else None
         return (MISSING, 0, lowest + 1) if found is not False else None
@@ -115,6 +129,8 @@ class KeyModel:
         number, known, lowest = state
         if known == version:
             return state
+        if version == 0:
+            return BEGINNING if number == ANYTHING and known == UNHEARD else None
         return (number, version, version) if known == UNHEARD and version >= lowest else None
 
     def _condition(self, state: State, if_version: int | None) -> State | None:
@@ -131,8 +147,8 @@ class KeyModel:
         stored = self._values[state[0]]
         if call.value is UNSEEN or stored is UNSEEN:
             return state
-        fits = isinstance(call.value, _APPENDABLE) and (state[0] == MISSING or type(stored) is type(call.value))
-        return None if fits else state
+        kind = _appends_as(call.value)
+        return None if kind is not None and (state[0] == MISSING or _appends_as(stored) == kind) else state
 
     # -- values -------------------------------------------------------------------------------------------------------
 
@@ -153,3 +169,10 @@ class KeyModel:
             number = self._numbers[named] = len(self._values)
             self._values.append(UNSEEN)
         return number
+
+
+def _appends_as(value: Hashable) -> Hashable:
+    """What it can be appended to is what has the same here; None: to nothing."""
+    if isinstance(value, Fingerprint):
+        return value.kind if value.kind in _APPENDABLE_KINDS else None
+    return type(value) if isinstance(value, _APPENDABLE) else None

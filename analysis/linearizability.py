@@ -19,7 +19,8 @@ that was reached before is not entered again. Without recursion: histories are l
 What is judged, and what is not. A history is linearizable exactly if its projection on each key is (Herlihy & Wing),
 as long as each call concerns one key. put_many, get_many and scan concern several: hand in one call per key with the
 times of the whole. Each key's projection is then judged; that the parts happened at *one* moment is not, nor is the
-order of versions between keys, nor that a scan has left out no key.
+order of versions between keys, nor that a scan has left out no key. The order of versions, and the one moment, are
+judged in write_order.py.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from analysis.history import Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType
-from analysis.key_model import BEGINNING, KeyModel, State
+from analysis.key_model import BEGINNING, RESUMED, KeyModel, State
 
 ROWS_SHOWN: Final = 20
 """Of a failing prefix, in a text."""
@@ -75,27 +77,44 @@ class Verdict:
         return "\n".join(lines)
 
 
-def judge(calls: Iterable[Call], *, time_budget_s: float | None = None, steps_max: int | None = None) -> list[Verdict]:
-    """The verdict on each key, by key. The budgets are per key; steps, unlike seconds, are the same on any machine."""
+def judge(
+    calls: Iterable[Call],
+    *,
+    begins_empty: bool = True,
+    time_budget_s: float | None = None,
+    steps_max: int | None = None,
+) -> list[Verdict]:
+    """The verdict on each key, by key. The budgets are per key; steps, unlike seconds, are the same on any machine.
+
+    `begins_empty`: every key is missing at first; else nothing is known of what was there before.
+    """
     by_key: dict[str, list[Call]] = {}
     for call in calls:
         by_key.setdefault(call.key, []).append(call)
-    return [judge_key(by_key[key], time_budget_s=time_budget_s, steps_max=steps_max) for key in sorted(by_key)]
+    judge_one = partial(judge_key, begins_empty=begins_empty, time_budget_s=time_budget_s, steps_max=steps_max)
+    return [judge_one(by_key[key]) for key in sorted(by_key)]
 
 
-def judge_key(calls: Sequence[Call], *, time_budget_s: float | None = None, steps_max: int | None = None) -> Verdict:
-    """The verdict on calls that all concern one key, which is missing at first."""
+def judge_key(
+    calls: Sequence[Call],
+    *,
+    begins_empty: bool = True,
+    time_budget_s: float | None = None,
+    steps_max: int | None = None,
+) -> Verdict:
+    """The verdict on calls that all concern one key."""
     assert calls, "a history of nothing: the caller should have skipped it"
     assert len({call.key for call in calls}) == 1, "calls of several keys: use judge"
     budget = _Budget(time_budget_s, steps_max)
     relevant = _relevant(calls)
-    answer = _search(relevant, budget)
+    beginning = BEGINNING if begins_empty else RESUMED
+    answer = _search(relevant, beginning, budget)
     judgement = Judgement.UNKNOWN if answer is None else Judgement.OK if answer else Judgement.ILLEGAL
     steps = budget.steps
     failing: tuple[Call, ...] = ()
     is_smallest = True
     if judgement is Judgement.ILLEGAL:
-        failing, is_smallest = _smallest_failing(relevant, _Budget(time_budget_s, steps_max))
+        failing, is_smallest = _smallest_failing(relevant, beginning, _Budget(time_budget_s, steps_max))
     return Verdict(
         key=calls[0].key,
         judgement=judgement,
@@ -125,7 +144,7 @@ def _is_open(call: Call) -> bool:
     return call.outcome is Outcome.UNKNOWN
 
 
-def _smallest_failing(calls: Sequence[Call], budget: _Budget) -> tuple[tuple[Call, ...], bool]:
+def _smallest_failing(calls: Sequence[Call], beginning: State, budget: _Budget) -> tuple[tuple[Call, ...], bool]:
     """The prefix that ends with the first return from which on there is no order; by halving, since a prefix of a
     history that has an order has one too."""
     returns = sorted(_return_of(call) for call in calls if not _is_open(call))
@@ -133,7 +152,7 @@ def _smallest_failing(calls: Sequence[Call], budget: _Budget) -> tuple[tuple[Cal
     decided = True
     while low < high:
         middle = (low + high) // 2
-        answer = _search(_relevant(_prefix(calls, returns[middle])), budget)
+        answer = _search(_relevant(_prefix(calls, returns[middle])), beginning, budget)
         if answer is None:
             decided = False
             break
@@ -220,8 +239,8 @@ class _Events:
         return following[self._invocation[number]]
 
 
-def _search(calls: Sequence[Call], budget: _Budget) -> bool | None:
-    """Whether the calls have an order; None: the budget was spent."""
+def _search(calls: Sequence[Call], beginning: State, budget: _Budget) -> bool | None:
+    """Whether the calls have an order from this state on; None: the budget was spent."""
     model = KeyModel()
     open_calls = [number for number, call in enumerate(calls) if _is_open(call)]
     events = _Events(calls, [number for number, call in enumerate(calls) if not _is_open(call)])
@@ -232,7 +251,7 @@ def _search(calls: Sequence[Call], budget: _Budget) -> bool | None:
     reached: set[tuple[int, int, State]] = set()
     taken: list[tuple[int, int, int, State, bool]] = []
     """(call, next open call to try in its place or -1, effects before, state before, whether nothing else fits)."""
-    effects, state = 0, BEGINNING
+    effects, state = 0, beginning
     position, next_open = events.following[0], -1
     while events.following[0] != events.end:
         number = -1

@@ -78,7 +78,7 @@ def load_run(path: str | Path) -> Run:
     frames: dict[str, pd.DataFrame] = {}
     unreadable: dict[str, int] = {}
     for name, frame in FRAMES.items():
-        frames[name], unreadable_count = _load_frame(directory, frame, meta["utc_start_ns"])
+        frames[name], unreadable_count = _load_frame(directory, frame, meta)
         if unreadable_count:
             unreadable[name] = unreadable_count
     written = meta.get("rows", {})
@@ -103,7 +103,7 @@ def close_run(path: str | Path) -> bool:
         spool = directory / f"{name}.jsonl"
         if not spool.exists():
             continue
-        loaded, unreadable_count = _load_frame(directory, frame, meta["utc_start_ns"])
+        loaded, unreadable_count = _load_frame(directory, frame, meta)
         if unreadable_count:
             continue
         aside = directory / f"{name}.parquet.new"
@@ -164,13 +164,13 @@ def _read_meta(directory: Path) -> dict[str, Any]:
 # -- files --------------------------------------------------------------------------------------------------------
 
 
-def _load_frame(directory: Path, frame: Frame, utc_start_ns: int) -> tuple[pd.DataFrame, int]:
+def _load_frame(directory: Path, frame: Frame, meta: dict[str, Any]) -> tuple[pd.DataFrame, int]:
     """The frame, and how many of its lines could not be read."""
     parquet, spool = directory / f"{frame.name}.parquet", directory / f"{frame.name}.jsonl"
     if parquet.exists():
-        return _load_parquet(parquet, frame, utc_start_ns), 0
+        return _load_parquet(parquet, frame, meta), 0
     rows, unreadable_count = _read_lines(spool, frame) if spool.exists() else ([], 0)
-    return frame_from_rows(frame.name, rows, utc_start_ns=utc_start_ns), unreadable_count
+    return frame_from_rows(frame.name, rows, utc_start_ns=meta["utc_start_ns"]), unreadable_count
 
 
 def _read_lines(path: Path, frame: Frame) -> tuple[list[Row], int]:
@@ -190,18 +190,20 @@ def _read_lines(path: Path, frame: Frame) -> tuple[list[Row], int]:
     return rows, unreadable_count
 
 
-def _load_parquet(path: Path, frame: Frame, utc_start_ns: int) -> pd.DataFrame:
+def _load_parquet(path: Path, frame: Frame, meta: dict[str, Any]) -> pd.DataFrame:
     if not HAS_PARQUET:
         raise RunError(f"{path} needs pyarrow to be read; install raft-actors[analysis]")
     try:
         loaded = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise RunDamaged(f"{path} cannot be read ({error})") from error
+    younger = [column.name for column in frame.columns if column.since > meta["format"]]
+    loaded = loaded.assign(**{name: None for name in younger if name not in loaded.columns})
     missing = [name for name in frame.column_names if name not in loaded.columns]
     if missing:
         raise RunDamaged(f"{path} lacks the columns {missing}")
     columns = {column.name: _series(column, loaded[column.name], f"{path}, {column.name}") for column in frame.columns}
-    return _completed(frame, pd.DataFrame(columns), utc_start_ns)
+    return _completed(frame, pd.DataFrame(columns), meta["utc_start_ns"])
 
 
 # -- types --------------------------------------------------------------------------------------------------------
@@ -232,6 +234,8 @@ def _typed(column: Column, values: pd.Series[Any]) -> pd.Series[Any]:
             return values.astype("Int64")
         case Kind.FLOAT:
             return values.astype("float64")
+        case Kind.FLAG:
+            return values.astype("boolean")
         case Kind.TEXT | Kind.DETAILS:
             return values.astype("string")
         case Kind.NAME if column.values:

@@ -273,8 +273,7 @@ class Client:
             op_id=f"{self._op_prefix}-{os.getpid()}-{next(self._op_numbers)}",
             client=self._label or client_name(),
             op=request.op,
-            key=request.key,
-            value_size=request.value_size,
+            asked=request.asked(),
             measure=request.measure,
             t_invoke=self._record.now_ns(),
         )

@@ -113,6 +113,10 @@ class VersionMismatch(StoreRefusal):
     current: int
     expected: int
 
+    @property
+    def told(self) -> dict[str, int]:
+        return {"version": self.current}
+
 
 class TypeMismatch(StoreRefusal, TypeError):
     """The two values cannot be appended to each other. `stored` is "missing" when there was no value."""

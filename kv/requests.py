@@ -14,9 +14,11 @@ from kv.commands import encode_append, encode_delete, encode_get, encode_put, en
 from kv.encoded import Encoded, Versioned
 from kv.errors import ArgumentInvalid
 from kv.limits import Limits
+from kv.recorded import recorded_found, recorded_parts, recorded_value
 from kv.results import Page, decode_deleted, decode_found, decode_page, decode_version, decode_versions
 from kv.values import decode, encode
 from raft_actors.client.records import Measure
+from raft_actors.recording.schema import Row
 
 T = TypeVar("T")
 Consistency: TypeAlias = Literal["linearizable", "stale"]
@@ -31,9 +33,10 @@ class Request(Generic[T]):
     read: Consistency | None
     """None: it writes."""
     decode: Callable[[bytes], T]
-    key: str | None = None
-    value_size: int | None = None
+    asked: Callable[[], Row]
+    """What a record of it says from the start (raft_actors/recording/schema.py); called only where there is one."""
     measure: Measure
+    """What a record of it says of its result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,41 +69,48 @@ class Requests:
         return self._get_request(key, "linearizable", versioned)
 
     def _get_request(self, key: str, consistency: Consistency, value: Callable[[bytes], T]) -> Request[T]:
-        def measure(result: bytes) -> tuple[int | None, int | None]:
-            found = decode_found(result, [key])[0]
-            return (None, None) if found is None else (found.version, found.value.size_bytes)
-
         data = encode_get([key], limits=self.limits)
-        return Request(op="get", data=data, read=_checked(consistency), decode=value, key=key, measure=measure)
+        return Request(
+            op="get",
+            data=data,
+            read=_checked(consistency),
+            decode=value,
+            asked=lambda: {"key": key, "consistency": consistency},
+            measure=lambda result: recorded_found(decode_found(result, [key])[0]),
+        )
 
     def put(self, key: str, value: Any, if_version: int | None) -> Request[int]:
         """The key's new version."""
         encoded = self._encode(value)
         data = encode_put(key, encoded, if_version=if_version, limits=self.limits)
-        return self._one_write("put", key, data, encoded.size_bytes)
+        return self._one_write("put", key, data, encoded, if_version)
 
     def append(self, key: str, value: Any) -> Request[int]:
         """The key's new version."""
         encoded = self._encode(value)
-        return self._one_write("append", key, encode_append(key, encoded, limits=self.limits), encoded.size_bytes)
+        return self._one_write("append", key, encode_append(key, encoded, limits=self.limits), encoded, None)
 
     @staticmethod
-    def _one_write(op: str, key: str, data: bytes, value_size: int) -> Request[int]:
+    def _one_write(op: str, key: str, data: bytes, value: Encoded, if_version: int | None) -> Request[int]:
         return Request(
             op=op,
             data=data,
             read=None,
             decode=decode_version,
-            key=key,
-            value_size=value_size,
-            measure=lambda result: (decode_version(result), None),
+            asked=lambda: {"key": key, "if_version": if_version, **recorded_value(value)},
+            measure=lambda result: {"version": decode_version(result)},
         )
 
     def delete(self, key: str, if_version: int | None) -> Request[bool]:
         """Whether the key was there."""
         data = encode_delete(key, if_version=if_version, limits=self.limits)
         return Request(
-            op="delete", data=data, read=None, decode=decode_deleted, key=key, measure=_unmeasured(decode_deleted)
+            op="delete",
+            data=data,
+            read=None,
+            decode=decode_deleted,
+            asked=lambda: {"key": key, "if_version": if_version},
+            measure=lambda result: {"found": decode_deleted(result)},
         )
 
     def put_many(self, values: Mapping[str, Any]) -> Request[dict[str, int]]:
@@ -116,8 +126,13 @@ class Requests:
             data=encode_put_many(encoded, limits=self.limits),
             read=None,
             decode=versions,
-            value_size=sum(value.size_bytes for value in encoded.values()),
-            measure=_unmeasured(decode_version),
+            asked=lambda: {
+                "value_size": sum(value.size_bytes for value in encoded.values()),
+                "parts": recorded_parts({key: (None, value) for key, value in encoded.items()}),
+            },
+            measure=lambda result: {
+                "parts": recorded_parts({key: (number, encoded[key]) for key, number in versions(result).items()})
+            },
         )
 
     def get_many(self, keys: Iterable[str], consistency: Consistency) -> Request[dict[str, Any]]:
@@ -133,7 +148,15 @@ class Requests:
             data=encode_get(keys, limits=self.limits),
             read=_checked(consistency),
             decode=values,
-            measure=_unmeasured(lambda result: decode_found(result, keys)),
+            asked=lambda: {"consistency": consistency},
+            measure=lambda result: {
+                "parts": recorded_parts(
+                    {
+                        key: (0, None) if found is None else (found.version, found.value)
+                        for key, found in zip(keys, decode_found(result, keys), strict=True)
+                    }
+                )
+            },
         )
 
     def scan(
@@ -159,7 +182,18 @@ class Requests:
         read: Callable[[bytes], T],
     ) -> Request[T]:
         data = encode_scan(prefix, start_after=start_after, limit=limit, limits=self.limits)
-        return Request(op="scan", data=data, read=_checked(consistency), decode=read, measure=_unmeasured(decode_page))
+        return Request(
+            op="scan",
+            data=data,
+            read=_checked(consistency),
+            decode=read,
+            asked=lambda: {"consistency": consistency},
+            measure=lambda result: {
+                "parts": recorded_parts(
+                    {key: (found.version, found.value) for key, found in decode_page(result).items.items()}
+                )
+            },
+        )
 
     def _encode(self, value: Any) -> Encoded:
         return encode(value, allow_pickle=self.allow_pickle, value_bytes_max=self.limits.value_bytes_max)
@@ -169,13 +203,3 @@ def _checked(consistency: Consistency) -> Consistency:
     if consistency not in ("linearizable", "stale"):
         raise ArgumentInvalid(f'consistency={consistency!r} must be "linearizable" or "stale"')
     return consistency
-
-
-def _unmeasured(check: Callable[[bytes], object]) -> Callable[[bytes], tuple[None, None]]:
-    """For operations without one version and one value."""
-
-    def measure(result: bytes) -> tuple[None, None]:
-        check(result)
-        return None, None
-
-    return measure

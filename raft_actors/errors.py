@@ -258,6 +258,11 @@ class OperationError(RaftActorsError):
         super().__init__(message, **details)
         self.outcome: Outcome = outcome or self.default_outcome
 
+    @property
+    def told(self) -> dict[str, int]:
+        """What it tells of the store's state, as columns of a run's `ops`."""
+        return {}
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, {"outcome": self.outcome, **self.details})
 

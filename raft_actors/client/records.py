@@ -13,9 +13,10 @@ from typing import TypeAlias
 from raft_actors.client.operation import OperationReport, Result
 from raft_actors.errors import OperationError
 from raft_actors.recording.recorder import Recorder
+from raft_actors.recording.schema import Row
 
-Measure: TypeAlias = Callable[[bytes], tuple[int | None, int | None]]
-"""From a result: the version read or written, and the size of the value read in bytes. Raises what it refuses."""
+Measure: TypeAlias = Callable[[bytes], Row]
+"""From a result: what it tells, as columns of the row. Raises what it refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,28 +27,26 @@ class OperationRecord:
     op_id: str
     client: str
     op: str
-    key: str | None
-    value_size: int | None
-    """Of the value written, in bytes."""
+    asked: Row
+    """What is known of it by then, as columns of the row: the key, the value written ..."""
     measure: Measure
     t_invoke: int
     t_intended: int | None = None
 
     def __call__(self, result: Result, report: OperationReport) -> None:
         """Write the row."""
-        version = size = error = None
-        status = "ok"
+        told: Row = {}
+        status, error = "ok", None
         try:
             if isinstance(result, OperationError):
                 raise result
-            version, size = self.measure(result)
+            told = self.measure(result)
         except OperationError as failure:
-            status, error = failure.outcome, type(failure).__name__
+            status, error, told = failure.outcome, type(failure).__name__, failure.told
         row = {
             "op_id": self.op_id,
             "client": self.client,
             "op": self.op,
-            "key": self.key,
             "status": status,
             "t_intended": self.t_intended,
             "t_invoke": self.t_invoke,
@@ -56,8 +55,8 @@ class OperationRecord:
             "server": report.server,
             "leader": report.leader,
             "term": report.term,
-            "version": version,
             "error": error,
-            "value_size": self.value_size if size is None else size,
+            **self.asked,
+            **told,
         }
         self.recorder.record("ops", row)

@@ -18,8 +18,10 @@ from typing import Any, Final, TypeAlias
 
 Row: TypeAlias = dict[str, Any]
 
-RUN_FORMAT: Final = 1
-"""Format of a run directory. Any change to a column raises it, and analysis refuses what is newer than itself."""
+RUN_FORMAT: Final = 2
+"""Format of a run directory. Any change to a column raises it, and analysis refuses what is newer than itself.
+
+2: `ops` says what a judge of its history has to know (`value`, `found`, `if_version`, `consistency`, `parts`)."""
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
@@ -34,6 +36,7 @@ class Kind(Enum):
     INT = "int64"
     NULLABLE_INT = "Int64"
     FLOAT = "float64"
+    FLAG = "boolean"
     TEXT = "string"
     NAME = "category"
     DETAILS = "json"
@@ -52,6 +55,8 @@ class Column:
     required: bool = False
     values: tuple[str, ...] = ()
     """The only values a NAME column may hold; empty: any."""
+    since: int = 1
+    """The format of runs that has it first; in older ones it is null."""
     row_name: str = ""
     """The name in a row, where it differs from the name in the frame."""
 
@@ -82,12 +87,12 @@ def _time(name: str, meaning: str, *, required: bool = True, row_name: str = "")
     return Column(name=name, kind=kind, unit="ns", meaning=meaning, required=required, row_name=row_name)
 
 
-def _name(name: str, meaning: str, *, required: bool = False, values: tuple[str, ...] = ()) -> Column:
-    return Column(name=name, kind=Kind.NAME, unit="", meaning=meaning, required=required, values=values)
+def _name(name: str, meaning: str, *, required: bool = False, values: tuple[str, ...] = (), since: int = 1) -> Column:
+    return Column(name=name, kind=Kind.NAME, unit="", meaning=meaning, required=required, values=values, since=since)
 
 
-def _count(name: str, unit: str, meaning: str) -> Column:
-    return Column(name=name, kind=Kind.NULLABLE_INT, unit=unit, meaning=meaning)
+def _count(name: str, unit: str, meaning: str, *, since: int = 1) -> Column:
+    return Column(name=name, kind=Kind.NULLABLE_INT, unit=unit, meaning=meaning, since=since)
 
 
 def _number(name: str, unit: str, meaning: str) -> Column:
@@ -112,9 +117,29 @@ OPS: Final = Frame(
         _name("server", "the server whose answer it was"),
         _name("leader", "the member that led when it was answered"),
         _count("term", "", "the term in which it was answered"),
-        _count("version", "", "the version read or written"),
+        _count("version", "", "the version read or written; when refused for it, the one there is (0: none)"),
         _name("error", "name of the exception it ended with"),
         _count("value_size", "bytes", "size of the encoded value, written or read"),
+        Column(
+            name="value",
+            kind=Kind.TEXT,
+            unit="",
+            meaning="fingerprint of the value, written or read (fingerprints.py)",
+            since=2,
+        ),
+        Column(
+            name="found", kind=Kind.FLAG, unit="", meaning="whether the key that was read or deleted was there", since=2
+        ),
+        _count("if_version", "", "the version that a conditional write asked for", since=2),
+        _name("consistency", "what a read was promised", values=("linearizable", "stale"), since=2),
+        Column(
+            name="parts",
+            kind=Kind.DETAILS,
+            unit="",
+            meaning="[version, fingerprint] by key, of put_many, get_many and scan; [0, null] for a missing key; null "
+            "for too many keys",
+            since=2,
+        ),
     ),
 )
 
@@ -221,6 +246,10 @@ def _is_name(value: object) -> bool:
     return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)  # no frame holds lone surrogates
 
 
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
 def _is_dict(value: object) -> bool:
     return type(value) is dict
 
@@ -231,6 +260,7 @@ _FITS: Final[Mapping[Kind, Callable[[object], bool]]] = {
     Kind.INT: _is_int64,
     Kind.NULLABLE_INT: _is_int64,
     Kind.FLOAT: _is_number,
+    Kind.FLAG: _is_flag,
     Kind.TEXT: _is_name,
     Kind.NAME: _is_name,
     Kind.DETAILS: _is_dict,

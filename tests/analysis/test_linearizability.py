@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.history import UNSEEN, Call, Deleted, Mismatch, Op, WrongType, calls_of
+from analysis.history import UNSEEN, Call, Deleted, Mismatch, Op, WrongType
 from analysis.linearizability import Judgement, judge
 from tests.analysis.test_key_model import (
     NOT_DONE,
@@ -349,41 +349,3 @@ def known_at(calls: History, end: int) -> History:
         if call.outcome is not NOT_DONE and call.invoked <= end
     ]
     return sorted((call for call in known if call.outcome is OK or call.op is not Op.GET), key=by_number)
-
-
-# -- the rows of a run ------------------------------------------------------------------------------------------------
-
-
-def row(op: str, t_invoke: int, t_return: int | None, status: str = "ok", **more: Any) -> dict[str, Any]:
-    return {
-        "op_id": 1,
-        "client": "c",
-        "op": op,
-        "key": "k",
-        "t_invoke": t_invoke,
-        "t_return": t_return,
-        "status": status,
-        "version": None,
-        "error": None,
-        **more,
-    }
-
-
-class TestRows:
-    def test_versions_alone_tell_a_stale_read(self) -> None:
-        rows = [row("put", 0, 1, version=1), row("append", 2, 3, version=2), row("scan", 2, 3, key=None)]
-        assert judgement(calls_of([*rows, row("get", 4, 5, version=2)])) is Judgement.OK
-        assert judgement(calls_of([*rows, row("get", 4, 5, version=1)])) is Judgement.ILLEGAL
-
-    def test_a_refused_version_is_an_answer_of_the_store_and_other_refusals_are_not(self) -> None:
-        mismatch, overloaded = (
-            row("put", 0, 1, "not_done", error=error) for error in ("VersionMismatch", "Overloaded")
-        )
-        assert [call.result for call in calls_of([mismatch, overloaded])] == [Mismatch(current=None), None]
-        assert [call.outcome for call in calls_of([mismatch, overloaded])] == [OK, NOT_DONE]
-
-    def test_a_deleted_key_and_an_open_end(self) -> None:
-        rows = [row("put", 0, 1, version=1), row("delete", 2, 3), row("put", 4, None, "unknown")]
-        assert judgement(calls_of([*rows, row("get", 5, 6)])) is Judgement.OK
-        assert judgement(calls_of([*rows, row("get", 5, 6, version=3)])) is Judgement.OK
-        assert judgement(calls_of([*rows, row("get", 5, 6, version=2)])) is Judgement.ILLEGAL

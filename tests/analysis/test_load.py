@@ -15,6 +15,7 @@ from analysis import Run, close_run, detail, frame_from_rows, load_run
 from analysis import load as load_module
 from raft_actors.recording import (
     FRAMES,
+    RUN_FORMAT,
     Kind,
     NewerRunFormat,
     NotARun,
@@ -206,7 +207,7 @@ class TestWhatIsNoRunIsRefused:
     @pytest.mark.parametrize(
         ("change", "error", "text"),
         [
-            ({"format": 2}, NewerRunFormat, "update raft-actors"),
+            ({"format": RUN_FORMAT + 1}, NewerRunFormat, "update raft-actors"),
             ({"utc_start_ns": "now"}, RunDamaged, "utc_start_ns must be int"),
             ({"closed": None}, RunDamaged, "closed must be bool"),
             ({"rows": 3}, RunDamaged, "rows must be dict"),

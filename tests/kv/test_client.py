@@ -29,9 +29,11 @@ from kv.errors import (
 )
 from kv.limits import Limits
 from kv.machine import KVMachine
+from kv.recorded import PARTS_KEY_CHARS_MAX, PARTS_MAX
 from raft_actors.client import callers
 from raft_actors.client.sender import Caller
 from raft_actors.errors import InvalidName, RayNotInitialised, UnknownGroup
+from raft_actors.recording.fingerprints import Fingerprint
 from raft_actors.recording.schema import FRAMES, Row, row_fault
 from tests.client.world import FakeGroup, FakeServers
 
@@ -314,11 +316,11 @@ class TestRecords:
             with pytest.raises(Timeout):
                 given.delete("a", timeout_s=0.01)
         columns = ("op", "key", "status", "error", "version", "value_size")
-        assert [tuple(row[column] for column in columns) for row in recorder.rows] == [
+        assert [tuple(row.get(column) for column in columns) for row in recorder.rows] == [
             ("put", "a", "ok", None, 1, 4),
             ("get", "a", "ok", None, 1, 4),
             ("get", "b", "ok", None, None, None),
-            ("put", "a", "not_done", "VersionMismatch", None, 1),
+            ("put", "a", "not_done", "VersionMismatch", 1, 1),
             ("put_many", None, "ok", None, None, 3),
             ("scan", None, "ok", None, None, None),
             ("delete", "a", "unknown", "Timeout", None, None),
@@ -328,3 +330,38 @@ class TestRecords:
         assert len({row["op_id"] for row in recorder.rows}) == 7
         assert all(row["t_invoke"] < row["t_return"] for row in recorder.rows)
         assert recorder.rows[0]["term"] == 1
+
+    def test_a_row_says_what_a_judge_of_the_history_has_to_know(self, servers: FakeServers) -> None:
+        recorder = Rows()
+        with client(servers, record=recorder) as given:
+            given.put("a", "one")
+            given.append("a", " two")
+            given.get("a")
+            given.get("a", consistency="stale")
+            given.delete("a", if_version=2)
+            given.delete("a")
+            given.get("a")
+        put, append, get, stale, delete, again, missing = recorder.rows
+        one, two = (Fingerprint.parse(row["value"]) for row in (put, append))
+        assert (one, one + two) == (Fingerprint.of("str", b"one"), Fingerprint.of("str", b"one two"))
+        assert get["value"] == stale["value"] == str(one + two)
+        assert [row.get("found") for row in recorder.rows] == [None, None, True, True, True, False, False]
+        assert [row.get("if_version") for row in (put, delete, again)] == [None, 2, None]
+        assert [row["consistency"] for row in (get, stale, missing)] == ["linearizable", "stale", "linearizable"]
+
+    def test_an_operation_on_several_keys_names_them_unless_they_are_too_many(self, servers: FakeServers) -> None:
+        recorder = Rows()
+        with client(servers, record=recorder) as given:
+            given.put_many({"a": "1", "b": "2"})
+            given.get_many(["a", "c"])
+            given.scan(limit=1)
+            given.put_many({f"key {number}": "" for number in range(PARTS_MAX)})
+            given.put_many({f"key {number}": "" for number in range(PARTS_MAX + 1)})
+            given.get_many(["x" * PARTS_KEY_CHARS_MAX, "y"])
+            servers.answering = False
+            with pytest.raises(Timeout):
+                given.put_many({"a": "3"}, timeout_s=0.01)
+        one, two, three = (str(Fingerprint.of("str", text)) for text in (b"1", b"2", b"3"))
+        parts = [row["parts"] for row in recorder.rows]
+        assert parts[:3] == [{"a": [1, one], "b": [2, two]}, {"a": [1, one], "c": [0, None]}, {"a": [1, one]}]
+        assert [parts[3] and len(parts[3]), *parts[4:]] == [PARTS_MAX, None, None, {"a": [None, three]}]

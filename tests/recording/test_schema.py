@@ -21,6 +21,7 @@ class TestARowFitsItsFrame:
             Kind.INT: 7,
             Kind.NULLABLE_INT: 7,
             Kind.FLOAT: 0.5,
+            Kind.FLAG: True,
             Kind.TEXT: "x",
             Kind.NAME: 3,
             Kind.DETAILS: {"term": 1},
@@ -49,6 +50,9 @@ class TestARowFitsItsFrame:
             ("key", b"bytes"),
             ("key", "\ud800"),
             ("op_id", None),
+            ("found", 1),
+            ("consistency", "eventual"),
+            ("parts", [1]),
         ],
     )
     def test_a_value_of_another_type_is_named(self, column: str, value: object) -> None:
