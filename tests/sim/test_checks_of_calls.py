@@ -7,7 +7,9 @@ Never:  logs, commits and disks (test_checks.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -188,6 +190,30 @@ class TestPromises:
         self.ask(group, says(group, 1, TimeoutNow(term=Term(term), last_entry=last), to=2))
         with breaks("who is told to lead holds the log"):
             self.answer(group, TimeoutNowReply(term=Term(3), campaigns=True))
+
+    @pytest.mark.parametrize(
+        ("terms", "may"),
+        [
+            ((1, 3, 3), True),
+            ((1, 3, 3, 4), True),
+            ((1, 3, 3, 3), False),
+            ((1, 3, 3, 3, 4), False),
+            ((1, 3), False),
+            ((1, 3, 4), True),
+            ((1, 4, 4), True),
+        ],
+    )
+    def test_a_hand_over_was_obeyed_and_another_leader_of_the_term_wrote_over_it(
+        self, terms: tuple[int, ...], may: bool
+    ) -> None:
+        """Seed 158092 of the first 200,000 worlds: the answer waited for the disk, and in the term that it began its
+        sender lost to another candidate, who truncated its log."""
+        nodes = [SimpleNamespace(term=term, index=index) for index, term in enumerate(terms)]
+        peer: Any = SimpleNamespace(name="3", log=nodes, term=4)
+        request = TimeoutNow(term=Term(3), last_entry=EntryId(Term(3), LogIndex(2)))
+        calls, reply = group_at_rest().checks._calls, TimeoutNowReply(term=Term(4), campaigns=True)
+        with nullcontext() if may else breaks("who is told to lead holds the log"):
+            calls._require_obeyed_rightly(peer, request, reply)
 
     @pytest.mark.parametrize("too_much", ["a later entry", "an entry on its way", "more than was asked"])
     def test_entries_are_acknowledged_before_they_are_durable(self, too_much: str) -> None:

@@ -203,10 +203,13 @@ class Calls:
             )
 
     def _require_obeyed_rightly(self, peer: Peer, request: TimeoutNow, reply: TimeoutNowReply) -> None:
-        """In the leader's own term, and with the log that it described: a late copy deposes nobody."""
+        """In the leader's own term, and with the log that it described: a late copy deposes nobody. When the answer
+        leaves, since its vote is on the disk, the sender may follow another leader, who wrote behind that log or over
+        its end, in the term of the answer too."""
         last, log = request.last_entry, peer.log
         held = last.index < len(log) and log[last.index].term == last.term
-        ends = held and (last.index == len(log) - 1 or log[last.index + 1].term >= reply.term)
+        follows = log[last.index + 1 if held and last.index + 1 < len(log) else -1]
+        ends = follows.term >= reply.term or (held and last.index == len(log) - 1)
         if reply.term != request.term + 1 or (not ends and peer.term <= reply.term):
             raise Violation(
                 "who is told to lead holds the log",
