@@ -63,6 +63,8 @@ class Member:
         self.damaged = False
         """Its disk does not hold what it promised."""
         self.stalled = False
+        self.buried = False
+        """Its machine is switched off for good."""
         self._held: list[tuple[PeerProcess, CallId, Any]] = []
 
     @property
@@ -96,7 +98,7 @@ class Member:
 
     def start_peer(self, storage: Storage | None = None) -> None:
         """A new process on the disk, unless one runs or the disk is beyond use."""
-        if self.peer is not None or self.empty is not None or self.failed:
+        if self.peer is not None or self.empty is not None or self.failed or self.buried:
             return
         storage = storage or self._open()
         if storage is None:
@@ -205,6 +207,12 @@ class Member:
         self.old, self.peer = self.peer, None
         self.start_peer()
 
+    def bury(self) -> None:
+        """Whatever was about to start it again."""
+        self.buried = True
+        self.end_peer("is buried")
+        self.end_server("is buried")
+
     def is_given_up(self) -> None:
         """There is a successor: whoever looks the name up learns that this process is dead. It may be not."""
         peer = self.peer
@@ -220,7 +228,7 @@ class Member:
 
     def start_server(self) -> None:
         """A new application process, without state."""
-        if self.server is None:
+        if self.server is None and not self.buried:
             self.server = ServerProcess(self)
 
     def end_server(self, how: str) -> None:

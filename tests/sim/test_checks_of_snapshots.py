@@ -108,6 +108,20 @@ class TestNames:
         with breaks("a name waits for the term"):
             group.checks.named(group.state(2).directory_id, meta, pieces)
 
+    def test_an_old_leader_may_hear_late_that_a_majority_has_it(self) -> None:
+        """Seed 177066 of the first 200,000 worlds: its own disk was slow, and by then a later leader had committed the
+        entry too. It is committed in either term, and the name waits for the earlier one."""
+        group = group_with_snapshots()
+        commits, peer = group.checks._commits, group.state(2)
+        end, term = len(commits), peer.current_term
+        commits._terms[1:] = [term + 1] * end
+        meta, pieces = snapshot_of(group)
+        with breaks("a name waits for the term"):
+            group.checks.named(peer.directory_id, meta, pieces)
+        commits.said(commits.nodes, meta.last.index, term, peer.directory_id, "2")
+        assert [commits.term_of(index) for index in (0, meta.last.index)] == [0, term]
+        group.checks.named(peer.directory_id, meta, pieces)
+
     def test_a_log_is_compacted_to_what_has_no_name(self) -> None:
         group = group_with_snapshots()
         directory_id = group.state(1).directory_id

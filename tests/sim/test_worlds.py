@@ -112,6 +112,16 @@ def test_a_world_that_never_comes_to_rest_fails(monkeypatch: pytest.MonkeyPatch)
     assert "nobody lead" in failed.value.what or "waits for" in failed.value.what
 
 
+def test_a_machine_that_is_buried_is_not_started_again() -> None:
+    """Seed 173335 of the first 200,000 worlds: a start that was under way brought back one that a successor had."""
+    world = World(1)
+    machine = next(machine for machine in world.members.values() if machine.peer is not None)
+    machine.bury()
+    machine.start_peer()
+    machine.start_server()
+    assert (machine.peer, machine.server) == (None, None)
+
+
 def test_every_kind_of_fault_has_its_method_and_is_drawn_by_some_seed() -> None:
     assert all(callable(getattr(Nemesis, kind)) for kind in FAULTS + FILE_FAULTS)
     drawn = {kind for seed in range(300) for kind in draw(random.Random(seed)).faults}

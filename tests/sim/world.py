@@ -321,8 +321,7 @@ class World:
         listed = {line.directory_id for line in self.checks.newest_configuration.served()}
         for zombie in self.zombies:
             if zombie.directory_id in listed:
-                zombie.end_peer("is buried")
-                zombie.end_server("is buried")
+                zombie.bury()
 
     def callee(self, process: PeerProcess | ClientProcess, number: MemberId) -> Member:
         """Whom a call of this process to this place reaches."""

@@ -39,7 +39,7 @@ class Commits:
         """By term."""
         self.newest_led = 0
         self._terms: list[int] = [0]
-        """By index: in which term the first member that took it for committed was."""
+        """By index: the lowest term in which a member took it for committed. It does not fall from one to the next."""
         self._quorums: list[tuple[Node, tuple[DirectoryId, ...]]] = []
         """Ends of what was committed at a time, and who voted where that was so."""
 
@@ -55,8 +55,12 @@ class Commits:
             raise Violation(
                 "committed entries differ", f"{member} committed {log[common]}, another one {self.nodes[common]}"
             )
-        if index == common:
+        while self._terms[common] > term:  # an old leader hears late that a majority has it, and is right
+            self._terms[common] = term
+            common -= 1
+        if index < len(self.nodes):
             return
+        common = len(self.nodes) - 1
         fresh = log[common + 1 : index + 1]
         for node in fresh:
             if node.configured_by is node:
@@ -112,7 +116,7 @@ class Commits:
         return self.nodes[last.index]
 
     def term_of(self, index: int) -> int:
-        """In which term the first member that took this entry for committed was."""
+        """The lowest term in which a member took this entry for committed: every later leader holds it."""
         return self._terms[index]
 
     def truncated(self, from_index: int, disk: str) -> None:
