@@ -7,8 +7,9 @@ Never:  computing anything.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -25,6 +26,9 @@ except ImportError:  # Ray brings it; a run may be read where there is no Ray
     yaml = None
 
 FORMATS: Final = ("table", "json", "yaml")
+EXIT_CODES: Final = {"ok": 0, "illegal": 1, "unknown": 3}
+"""Of `check`; 2 is click's, for a command line that makes no sense."""
+FIGURES_MAX: Final = 10
 HEADLINE: Final = ("name", "cluster_size", "clients", "offered_load", "cpu_count", "fsync", "host", "complete")
 
 TIMES: Final = ("t_leader", "last_ok_before", "first_ok_after")
@@ -43,8 +47,7 @@ def main() -> None:
 @click.option("--by", multiple=True, default=("op",), show_default=True, help="Column of ops to group by; repeatable.")
 def summary_command(run: Path, output: str, by: tuple[str, ...]) -> None:
     """How many operations RUN had, how they ended, how fast they were, and how long leader changes took."""
-    if output == "yaml" and yaml is None:
-        raise click.ClickException("--format yaml needs PyYAML: pip install pyyaml")
+    _require(output)
     try:
         loaded = analysis.load_run(run)
         table = analysis.summary(loaded.ops, by)
@@ -57,6 +60,65 @@ def summary_command(run: Path, output: str, by: tuple[str, ...]) -> None:
         click.echo(f"warning: {sentence}", err=True)
     headline = {name: loaded.meta.get(name) for name in HEADLINE}
     click.echo(_render(output, headline, table, gaps))
+
+
+@main.command("check")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "output", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--time-budget", default=60.0, show_default=True, help="Seconds that the search may take, in all.")
+@click.option("--figures", type=click.Path(path_type=Path), help="Directory for a picture of each key that fails.")
+@click.option("--export", type=click.File("w"), help="File for the history, JSON lines as for Porcupine.")
+@click.pass_context
+def check_command(
+    context: click.Context, run: Path, output: str, time_budget: float, figures: Path | None, export: TextIO | None
+) -> None:
+    """Whether all that RUN's clients were told has an order (is linearizable).
+
+    Exits with 0 if it has, with 1 if it has none, with 3 if that could not be decided: no verdict is no success.
+    """
+    _require(output)
+    try:
+        loaded = analysis.load_run(run)
+        with click.progressbar(length=1, label="keys", file=sys.stderr) as bar:
+
+            def show(done: int, of: int) -> None:
+                bar.length = of
+                bar.update(done - bar.pos)
+
+            verdict = analysis.check_run(loaded, time_budget_s=time_budget, progress=show)
+        if export is not None:
+            click.echo(f"{analysis.write_porcupine(analysis.run_calls(loaded), export)} operations exported", err=True)
+        if figures is not None:
+            _draw(verdict, figures)
+    except (RunError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(_render_verdict(output, verdict))
+    context.exit(EXIT_CODES[verdict.judgement.value])
+
+
+def _draw(verdict: analysis.RunVerdict, directory: Path) -> None:
+    """A picture of each key whose calls have no order."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, key in enumerate(verdict.illegal[:FIGURES_MAX]):
+        path = directory / f"illegal-{number}.png"
+        analysis.save_timeline(key, path)
+        click.echo(f"key {key.key!r:.80}: {path}", err=True)
+
+
+def _render_verdict(output: str, verdict: analysis.RunVerdict) -> str:
+    document = verdict.document()
+    rows = verdict.failing_rows()
+    if output == "table":
+        counts = f"{document['calls']} calls on {document['keys']} keys"
+        said = {"ok": "have an order", "illegal": "have no order", "unknown": "are not decided"}[document["judgement"]]
+        lines = [f"{document['judgement'].upper()}: {counts} {said}", *document["reasons"]]
+        return "\n".join(lines if rows.empty else [*lines, "", rows.to_string(index=False)])
+    return _dump(output, document | {"failing": _plain(rows.astype("string"))})
+
+
+def _require(output: str) -> None:
+    if output == "yaml" and yaml is None:
+        raise click.ClickException("--format yaml needs PyYAML: pip install pyyaml")
 
 
 def _warnings(run: analysis.Run) -> list[str]:
@@ -77,7 +139,10 @@ def _render(output: str, headline: dict[str, Any], table: pd.DataFrame, gaps: pd
     if output == "table":
         facts = "   ".join(f"{name}: {'-' if value in (None, '') else value}" for name, value in headline.items())
         return "\n\n".join([facts, _text(table, "no operations"), "leader changes", _text(gaps, "none seen")])
-    document = {"meta": headline, "summary": _plain(table), "gaps": _plain(gaps)}
+    return _dump(output, {"meta": headline, "summary": _plain(table), "gaps": _plain(gaps)})
+
+
+def _dump(output: str, document: dict[str, Any]) -> str:
     if output == "yaml":
         text: str = yaml.safe_dump(document, sort_keys=False)
         return text.rstrip("\n")

@@ -44,6 +44,17 @@ class _Unseen:
 
 UNSEEN: Final = _Unseen()
 
+_APPENDABLE: Final = (str, bytes, tuple)
+_APPENDABLE_KINDS: Final = ("str", "bytes", "list")
+"""Of fingerprints, as the store names them."""
+
+
+def appends_as(value: Hashable) -> Hashable:
+    """Two values can be appended to each other if they have the same here; None: to none."""
+    if isinstance(value, Fingerprint):
+        return value.kind if value.kind in _APPENDABLE_KINDS else None
+    return type(value) if isinstance(value, _APPENDABLE) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:

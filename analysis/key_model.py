@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, TypeAlias
 
-from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType
-from raft_actors.recording.fingerprints import Fingerprint
+from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType, appends_as
 
 State: TypeAlias = tuple[int, int, int]
 """(value's number, its version or `UNHEARD`, the lowest number that the newest write of this key can have had)."""
@@ -28,10 +27,6 @@ BEGINNING: Final[State] = (MISSING, 0, 0)
 """Of a store that was made with the history."""
 RESUMED: Final[State] = (ANYTHING, UNHEARD, 0)
 """Of a store that was there before it."""
-
-_APPENDABLE: Final = (str, bytes, tuple)
-_APPENDABLE_KINDS: Final = ("str", "bytes", "list")
-"""Of fingerprints, as the store names them."""
 
 
 class KeyModel:
@@ -91,14 +86,14 @@ class KeyModel:
 
     def _append(self, before: int, call: Call) -> int | None:
         """The number of the value that is there afterwards; None: they do not go together."""
-        if call.value is not UNSEEN and _appends_as(call.value) is None:
+        if call.value is not UNSEEN and appends_as(call.value) is None:
             return None
         stored = self._values[before]
         if before == MISSING:
             return self._number_of(call.value) if call.value is not UNSEEN else self._unseen((0, call.op_id))
         if stored is UNSEEN or call.value is UNSEEN:
             return self._unseen((before, call.op_id))
-        if _appends_as(stored) != _appends_as(call.value):
+        if appends_as(stored) != appends_as(call.value):
             return None
         number = self._joined.get((before, call.op_id))
         if number is None:
@@ -147,8 +142,8 @@ class KeyModel:
         stored = self._values[state[0]]
         if call.value is UNSEEN or stored is UNSEEN:
             return state
-        kind = _appends_as(call.value)
-        return None if kind is not None and (state[0] == MISSING or _appends_as(stored) == kind) else state
+        kind = appends_as(call.value)
+        return None if kind is not None and (state[0] == MISSING or appends_as(stored) == kind) else state
 
     # -- values -------------------------------------------------------------------------------------------------------
 
@@ -169,10 +164,3 @@ class KeyModel:
             number = self._numbers[named] = len(self._values)
             self._values.append(UNSEEN)
         return number
-
-
-def _appends_as(value: Hashable) -> Hashable:
-    """What it can be appended to is what has the same here; None: to nothing."""
-    if isinstance(value, Fingerprint):
-        return value.kind if value.kind in _APPENDABLE_KINDS else None
-    return type(value) if isinstance(value, _APPENDABLE) else None

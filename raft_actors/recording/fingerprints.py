@@ -20,7 +20,7 @@ DIGITS: Final = 32
 """Of the number as text, in hexadecimal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Fingerprint:
     """Of one value. Two of equal values are equal; they can be added where the values can be appended."""
 
@@ -39,6 +39,9 @@ class Fingerprint:
         assert self.kind == appended.kind, f"a {appended.kind} cannot be appended to a {self.kind}"
         shifted = self.number * pow(256, appended.size_bytes, PRIME)
         return Fingerprint(self.kind, self.size_bytes + appended.size_bytes, (shifted + appended.number) % PRIME)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}, {self.size_bytes} B, ..{self.number & 0xFFFFFF:06x}>"
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.size_bytes}:{self.number:0{DIGITS}x}"
