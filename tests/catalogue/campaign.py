@@ -16,6 +16,7 @@ from tests.campaigns.outcome import ROOT
 MODULES: Final = (
     "tests/cluster/test_catalogue.py",
     "tests/cluster/test_state_machine_rows.py",
+    "tests/cluster/test_service_rows.py",
     "tests/cluster/test_interception.py",
     "tests/cluster/test_faults.py",
 )

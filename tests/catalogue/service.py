@@ -50,7 +50,6 @@ class ServiceRow:
     """Operations of each client in each round."""
     keys: int = 20
     """That all clients share."""
-    in_make_test: bool = False
 
 
 class ServiceClient:

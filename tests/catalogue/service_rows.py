@@ -11,7 +11,7 @@ from typing import Final
 from tests.catalogue.service import ServiceRow
 
 SERVICE_ROWS: Final = (
-    ServiceRow(name="basic_service", clients=1, in_make_test=True),
+    ServiceRow(name="basic_service", clients=1),
     ServiceRow(name="concurrent_client"),
     ServiceRow(name="unreliable_many_clients", unreliable=True),
     ServiceRow(name="many_partitions_one_client", clients=1, partitions=True),

@@ -66,10 +66,8 @@ def begin(group_name: str, data_dir: str, tmp_path: Path) -> Iterator[Begin]:
         yield start
 
 
-@pytest.mark.parametrize(
-    "row",
-    [pytest.param(row, id=row.name, marks=[] if row.in_make_test else pytest.mark.catalogue) for row in SERVICE_ROWS],
-)
+@pytest.mark.catalogue
+@pytest.mark.parametrize("row", SERVICE_ROWS, ids=lambda row: row.name)
 def test_row_timing_sensitive(row: ServiceRow, begin: Begin) -> None:
     """Nothing acknowledged is lost, clients go on, and what they were told is what one store could have said."""
     store = begin(row.size, row.snapshot_log_bytes)
