@@ -91,7 +91,7 @@ class Layout:
     is_smallest: bool
     """False: an earlier end may fail too, so it is not known that the call with the last return has no place."""
     hidden_count: int
-    """Calls that are left out, all of them earlier."""
+    """Calls that are left out."""
 
 
 def layout(calls: Sequence[Call], *, calls_max: int = 30, is_smallest: bool = True) -> Layout:
@@ -212,7 +212,7 @@ def save_timeline(verdict: Verdict, path: Path) -> None:
 
 
 def _header(made: Layout, title: str) -> list[tuple[str, str]]:
-    hidden = f" {made.hidden_count} earlier calls are not shown." if made.hidden_count else ""
+    hidden = f" {made.hidden_count} other calls are not shown." if made.hidden_count else ""
     return [(title, "bold"), (made.reason + hidden, "normal")] if title else [(made.reason + hidden, "normal")]
 
 

@@ -234,7 +234,7 @@ class TestFiles:
         figure = timeline(failing, title="Title")
         (axes,) = figure.axes
         assert figure.texts[0].get_text() == "Title"
-        assert "31 earlier calls are not shown." in " ".join(text.get_text() for text in figure.texts)
+        assert "31 other calls are not shown." in " ".join(text.get_text() for text in figure.texts)
         assert len(axes.texts) == 30
         assert sorted(text.get_text() for text in axes.get_yticklabels()) == ["A", "B", "C", "D", "E", "late"]
         assert axes.get_xlabel().startswith("ns since")
