@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from analysis.history import Call, Written, calls_of, unnamed_writes
+from analysis.history import Call, Written, by_key, calls_of, unnamed_writes
 from analysis.linearizability import Judgement, Verdict, judge_key
 from analysis.load import Run
 from analysis.write_order import OrderVerdict, judge_by_version
@@ -62,7 +62,7 @@ class RunVerdict:
         """The calls that show what is wrong: of each illegal key its failing prefix, and those whose numbers contradict
         time. No rows where nothing is."""
         rows = [row for verdict in self.illegal for row in verdict.rows()] + [call.row() for call in self.order.calls]
-        return pd.DataFrame(rows, columns=list(_ROW)).drop_duplicates(["op_id", "key"], ignore_index=True)
+        return pd.DataFrame({(row["op_id"], row["key"]): row for row in rows}.values())
 
     def document(self) -> dict[str, Any]:
         """As plain values, for files."""
@@ -116,16 +116,14 @@ def run_calls(run: Run) -> list[Call]:
 
 def _search(calls: list[Call], begins_empty: bool, time_budget_s: float, progress: Progress | None) -> list[Verdict]:
     """Small histories first: one large one does not use up the time of all."""
-    by_key: dict[str, list[Call]] = {}
-    for call in calls:
-        by_key.setdefault(call.key, []).append(call)
+    histories = sorted(by_key(calls).values(), key=lambda history: (len(history), history[0].key))
     end_s = time.monotonic() + time_budget_s
     verdicts = []
-    for done, key in enumerate(sorted(by_key, key=lambda key: (len(by_key[key]), key)), start=1):
+    for done, history in enumerate(histories, start=1):
         left_s = max(end_s - time.monotonic(), LEAST_BUDGET_S)
-        verdicts.append(judge_key(by_key[key], begins_empty=begins_empty, time_budget_s=left_s))
+        verdicts.append(judge_key(history, begins_empty=begins_empty, time_budget_s=left_s))
         if progress is not None:
-            progress(done, len(by_key))
+            progress(done, len(histories))
     return sorted(verdicts, key=lambda verdict: verdict.key)
 
 
@@ -164,5 +162,3 @@ _COLUMNS: Final = (
     *("op_id", "client", "op", "key", "status", "t_invoke", "t_return", "version", "error"),
     *("value", "found", "if_version", "consistency", "parts"),
 )
-_ROW: Final = (*("op_id", "client", "op", "key", "value", "if_version", "t_invoke", "t_return", "status", "result"),)
-"""Columns of a failing prefix (history.py, `Call.row`)."""

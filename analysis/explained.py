@@ -10,7 +10,20 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Result, Written, WrongType
+from analysis.history import (
+    UNSEEN,
+    Call,
+    Deleted,
+    Found,
+    Mismatch,
+    Op,
+    Outcome,
+    Result,
+    Written,
+    WrongType,
+    fits,
+    version_seen,
+)
 
 VALUE_SHOWN: Final = 16
 """Characters of a value; of a longer one its beginning and its end."""
@@ -125,7 +138,7 @@ def _contradiction(last: Call, other: Call, calls: Sequence[Call]) -> str | None
     version, other_version = _version(last.result), _version(other.result)
     if version and version == other_version and isinstance(last.result, Found):
         value, other_value = last.result.value, _value(other)
-        if UNSEEN not in (value, other_value) and (type(value), value) != (type(other_value), other_value):
+        if not fits(value, other_value):
             look_same = short_value(value) == short_value(other_value)
             hint = " The two differ where they are cut short here." if look_same else ""
             return f"{this}, but {that}. A version has one value.{hint}"
@@ -163,13 +176,7 @@ def _heard(call: Call) -> str:
 
 def _version(result: Result | None) -> int | None:
     """That the key had when the call took effect; 0: missing. None: not told."""
-    match result:
-        case Found(version=version) | Written(version=version):
-            return version
-        case Mismatch(current=current):
-            return current
-        case _:
-            return None
+    return result.version if isinstance(result, Written) else version_seen(result)
 
 
 def _value(call: Call) -> Hashable:

@@ -44,6 +44,19 @@ class _Unseen:
 
 UNSEEN: Final = _Unseen()
 
+ValueClass: TypeAlias = tuple[type, Hashable]
+
+
+def class_of(value: Hashable) -> ValueClass:
+    """A value as it is compared: 1, 1.0 and True are three."""
+    return type(value), value
+
+
+def fits(one: Hashable, other: Hashable) -> bool:
+    """Whether they can be the same value; one that is not seen may be any."""
+    return one is UNSEEN or other is UNSEEN or class_of(one) == class_of(other)
+
+
 _APPENDABLE: Final = (str, bytes, tuple)
 _APPENDABLE_KINDS: Final = ("str", "bytes", "list")
 """Of fingerprints, as the store names them."""
@@ -54,6 +67,15 @@ def appends_as(value: Hashable) -> Hashable:
     if isinstance(value, Fingerprint):
         return value.kind if value.kind in _APPENDABLE_KINDS else None
     return type(value) if isinstance(value, _APPENDABLE) else None
+
+
+def joined(value: Hashable, appended: Hashable) -> Hashable | None:
+    """What an append makes of two values that are seen; None: they cannot be appended."""
+    kind = appends_as(appended)
+    if kind is None or appends_as(value) != kind:
+        return None
+    whole: Hashable = value + appended  # type: ignore[operator]
+    return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +119,17 @@ class WrongType:
 Result: TypeAlias = Found | Written | Deleted | Mismatch | WrongType
 
 
+def version_seen(result: Result | None) -> int | None:
+    """Of the key, before the call changed it; 0: it was missing; None: nothing is known of it."""
+    match result:
+        case Found(version=version) | Mismatch(current=version):
+            return version
+        case Deleted(found=False):
+            return 0
+        case _:
+            return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One operation on one key. Times are of one clock, in any unit."""
@@ -136,6 +169,14 @@ class Call:
         condition = "" if self.if_version is None else f" if_version={self.if_version}"
         result = self.outcome.value if self.result is None else f"{self.result!r:.160}"
         return f"[{self.invoked}, {end}] {self.client} {self.op.value} {self.key}{what}{condition} -> {result}"
+
+
+def by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    """The history of each key."""
+    histories: dict[str, list[Call]] = {}
+    for call in calls:
+        histories.setdefault(call.key, []).append(call)
+    return histories
 
 
 def calls_of(rows: Iterable[Mapping[str, Any]]) -> list[Call]:

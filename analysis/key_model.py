@@ -13,7 +13,20 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, TypeAlias
 
-from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType, appends_as
+from analysis.history import (
+    UNSEEN,
+    Call,
+    Deleted,
+    Found,
+    Mismatch,
+    Op,
+    Outcome,
+    Written,
+    WrongType,
+    appends_as,
+    class_of,
+    joined,
+)
 
 State: TypeAlias = tuple[int, int, int]
 """(value's number, its version or `UNHEARD`, the lowest number that the newest write of this key can have had)."""
@@ -93,11 +106,12 @@ class KeyModel:
             return self._number_of(call.value) if call.value is not UNSEEN else self._unseen((0, call.op_id))
         if stored is UNSEEN or call.value is UNSEEN:
             return self._unseen((before, call.op_id))
-        if appends_as(stored) != appends_as(call.value):
-            return None
         number = self._joined.get((before, call.op_id))
         if number is None:
-            number = self._joined[before, call.op_id] = self._number_of(stored + call.value)  # type: ignore[operator]
+            value = joined(stored, call.value)
+            if value is None:
+                return None
+            number = self._joined[before, call.op_id] = self._number_of(value)
         return number
 
     def _delete(self, state: State, call: Call) -> State | None:
@@ -148,8 +162,8 @@ class KeyModel:
     # -- values -------------------------------------------------------------------------------------------------------
 
     def _number_of(self, value: Hashable) -> int:
-        """Of a value; 1, 1.0 and True are three."""
-        named = (type(value), value)
+        """Of a value."""
+        named = class_of(value)
         number = self._numbers.get(named)
         if number is None:
             number = self._numbers[named] = len(self._values)

@@ -32,7 +32,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final
 
-from analysis.history import Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType
+from analysis.history import Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType, by_key
 from analysis.key_model import BEGINNING, RESUMED, KeyModel, State
 
 ROWS_SHOWN: Final = 20
@@ -88,11 +88,8 @@ def judge(
 
     `begins_empty`: every key is missing at first; else nothing is known of what was there before.
     """
-    by_key: dict[str, list[Call]] = {}
-    for call in calls:
-        by_key.setdefault(call.key, []).append(call)
     judge_one = partial(judge_key, begins_empty=begins_empty, time_budget_s=time_budget_s, steps_max=steps_max)
-    return [judge_one(by_key[key]) for key in sorted(by_key)]
+    return [judge_one(history) for _, history in sorted(by_key(calls).items())]
 
 
 def judge_key(

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable
 from typing import Final
 
-from analysis.history import UNSEEN
-from analysis.told import NEVER, Key, NoOrder, Operation, Told, class_of, fits
+from analysis.history import UNSEEN, class_of, fits
+from analysis.told import NEVER, Key, NoOrder, Operation, Told
 
 _UNSEEN_CLASS: Final = class_of(UNSEEN)
 

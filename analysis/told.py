@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final
 
-from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType
+from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Outcome, Written, WrongType, fits
 
 NEVER: Final = 1 << 64
 """Above every number."""
-ValueClass: TypeAlias = tuple[type, Hashable]
-"""A value as it is compared: 1, 1.0 and True are three."""
 
 
 class NoOrder(Exception):
@@ -181,25 +179,3 @@ class Told:
     def call_of(self, number: int) -> Call | None:
         """Who wrote it, or else who saw it."""
         return self.writers.get(number) or self.claimed.get(number) or self.named.get(number)
-
-
-def version_seen(call: Call) -> int | None:
-    """0: the key was missing; None: nothing is known of it."""
-    match call.result:
-        case Found(version=number):
-            return number
-        case Mismatch(current=number):
-            return number
-        case Deleted(found=False):
-            return 0
-        case _:
-            return None
-
-
-def class_of(value: Hashable) -> ValueClass:
-    return type(value), value
-
-
-def fits(one: Hashable, other: Hashable) -> bool:
-    """What is not seen may be anything."""
-    return one is UNSEEN or other is UNSEEN or class_of(one) == class_of(other)

@@ -41,10 +41,10 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.history import UNSEEN, Call, Op, Written, appends_as
+from analysis.history import UNSEEN, Call, Op, Written, appends_as, fits, joined, version_seen
 from analysis.linearizability import Judgement
 from analysis.owed_numbers import find_owed, match_puts, place_groups
-from analysis.told import NEVER, Key, NoOrder, Operation, Told, fits, version_seen
+from analysis.told import NEVER, Key, NoOrder, Operation, Told
 
 _MISSING: Final = object()
 
@@ -153,8 +153,8 @@ class _Order:
                 self._told.undecided.add(key.name)
         elif before is UNSEEN or given is UNSEEN:
             self._told.undecided.add(key.name)
-        elif appends_as(before) == appends_as(given):
-            return before + given  # type: ignore[operator, no-any-return]
+        elif (whole := joined(before, given)) is not None:
+            return whole
         else:
             self._unless_hidden(True, key, f"{key.name}: {given!r:.80} cannot be appended to {before!r:.80}", append)
         return UNSEEN
@@ -229,12 +229,12 @@ class _Order:
             )
         for call in operation.calls:
             key = self._told.keys[call.key]
-            if key.is_removable and version_seen(call) == 0 and key.numbers and position >= key.numbers[0]:
+            if key.is_removable and version_seen(call.result) == 0 and key.numbers and position >= key.numbers[0]:
                 self._told.undecided.add(key.name)
 
     def _interval(self, call: Call) -> tuple[int, int]:
         """From the first position to before the last at which the key had the version that was seen."""
-        seen, key = version_seen(call), self._told.keys[call.key]
+        seen, key = version_seen(call.result), self._told.keys[call.key]
         if seen is None:
             return 0, NEVER
         if seen:
@@ -245,5 +245,7 @@ class _Order:
         """Why a floor is where it is: who returned with this position, and whose number it is."""
         if holder is None:
             return []
-        seen = max(holder.calls, key=lambda call: (version_seen(call) or 0, call.result == Written(version=floor)))
+        seen = max(
+            holder.calls, key=lambda call: (version_seen(call.result) or 0, call.result == Written(version=floor))
+        )
         return [self._told.call_of(floor), seen]

@@ -31,11 +31,34 @@ def recorded_found(found: Versioned[Encoded] | None) -> Row:
     return {"found": True, "version": found.version, **recorded_value(found.value)}
 
 
-def recorded_parts(parts: Mapping[str, tuple[int | None, Encoded | None]]) -> Row | None:
-    """Of each key its version (None: not known, 0: missing) and value; None where that is too much for a row."""
-    if len(parts) > PARTS_MAX or sum(map(len, parts)) > PARTS_KEY_CHARS_MAX:
+def recorded_parts(found: Mapping[str, Versioned[Encoded] | None]) -> Row | None:
+    """Of each key the version and value that were there, 0 and None where it was missing; None: too much for a row."""
+    if not _is_recorded(found):
         return None
-    return {key: [version, None if value is None else fingerprint(value)] for key, (version, value) in parts.items()}
+    return {key: [0, None] if each is None else [each.version, fingerprint(each.value)] for key, each in found.items()}
+
+
+class RecordedBatch:
+    """Of a put_many; each value's fingerprint is made once, and only if there is a record."""
+
+    def __init__(self, values: Mapping[str, Encoded]) -> None:
+        self._values = values
+        self._prints: dict[str, str] = {}
+
+    def asked(self) -> Row:
+        """What is known when it is sent: no versions yet."""
+        if _is_recorded(self._values):
+            self._prints = {key: fingerprint(value) for key, value in self._values.items()}
+        size = sum(value.size_bytes for value in self._values.values())
+        return {"value_size": size, "parts": {key: [None, each] for key, each in self._prints.items()} or None}
+
+    def told(self, versions: Mapping[str, int]) -> Row:
+        """What its answer adds."""
+        return {"parts": {key: [versions[key], each] for key, each in self._prints.items()} or None}
+
+
+def _is_recorded(parts: Mapping[str, object]) -> bool:
+    return len(parts) <= PARTS_MAX and sum(map(len, parts)) <= PARTS_KEY_CHARS_MAX
 
 
 def fingerprint(value: Encoded) -> str:

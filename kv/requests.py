@@ -14,7 +14,7 @@ from kv.commands import encode_append, encode_delete, encode_get, encode_put, en
 from kv.encoded import Encoded, Versioned
 from kv.errors import ArgumentInvalid
 from kv.limits import Limits
-from kv.recorded import recorded_found, recorded_parts, recorded_value
+from kv.recorded import RecordedBatch, recorded_found, recorded_parts, recorded_value
 from kv.results import Page, decode_deleted, decode_found, decode_page, decode_version, decode_versions
 from kv.values import decode, encode
 from raft_actors.client.records import Measure
@@ -117,6 +117,7 @@ class Requests:
         """The keys' new versions."""
         encoded = {key: self._encode(value) for key, value in values.items()}
         keys = tuple(encoded)
+        recorded = RecordedBatch(encoded)
 
         def versions(result: bytes) -> dict[str, int]:
             return decode_versions(result, keys)
@@ -126,13 +127,8 @@ class Requests:
             data=encode_put_many(encoded, limits=self.limits),
             read=None,
             decode=versions,
-            asked=lambda: {
-                "value_size": sum(value.size_bytes for value in encoded.values()),
-                "parts": recorded_parts({key: (None, value) for key, value in encoded.items()}),
-            },
-            measure=lambda result: {
-                "parts": recorded_parts({key: (number, encoded[key]) for key, number in versions(result).items()})
-            },
+            asked=recorded.asked,
+            measure=lambda result: recorded.told(versions(result)),
         )
 
     def get_many(self, keys: Iterable[str], consistency: Consistency) -> Request[dict[str, Any]]:
@@ -149,14 +145,7 @@ class Requests:
             read=_checked(consistency),
             decode=values,
             asked=lambda: {"consistency": consistency},
-            measure=lambda result: {
-                "parts": recorded_parts(
-                    {
-                        key: (0, None) if found is None else (found.version, found.value)
-                        for key, found in zip(keys, decode_found(result, keys), strict=True)
-                    }
-                )
-            },
+            measure=lambda result: {"parts": recorded_parts(dict(zip(keys, decode_found(result, keys), strict=True)))},
         )
 
     def scan(
@@ -188,11 +177,7 @@ class Requests:
             read=_checked(consistency),
             decode=read,
             asked=lambda: {"consistency": consistency},
-            measure=lambda result: {
-                "parts": recorded_parts(
-                    {key: (found.version, found.value) for key, found in decode_page(result).items.items()}
-                )
-            },
+            measure=lambda result: {"parts": recorded_parts(decode_page(result).items)},
         )
 
     def _encode(self, value: Any) -> Encoded:

@@ -18,6 +18,7 @@ import pytest
 from analysis.history import UNSEEN, Call, Deleted, Found, Mismatch, Op, Written, WrongType
 from analysis.linearizability import Judgement
 from analysis.write_order import OrderVerdict, judge_by_version
+from tests.analysis import test_linearizability
 from tests.analysis.test_key_model import (
     NOT_DONE,
     UNKNOWN,
@@ -67,15 +68,6 @@ AB: Final = together(on("j", put(2, 3, "b", 2)), on("k", put(2, 3, "b", 3)))
 
 TWINS: Final = {
     # one key
-    "a stale read": twins(A1, put(2, 3, "b", 2), legal=get(4, 5, "b", 2), illegal=get(4, 5, "a", 1)),
-    "a read overlaps what it does not see": twins(
-        A1, put(2, 5, "b", 2), legal=get(5, 6, "a", 1), illegal=get(6, 7, "a", 1)
-    ),
-    "a read from the future": twins(A1, get(4, 5, "b", 2), legal=put(5, 9, "b", 2), illegal=put(6, 9, "b", 2)),
-    "two reads that see a write come and go": twins(
-        A1, put(2, 9, "b", 2), get(3, 4, "b", 2), legal=get(5, 6, "b", 2), illegal=get(5, 6, "a", 1)
-    ),
-    "a number that was passed": twins(put(0, 1, "a", 5), legal=put(2, 3, "b", 6), illegal=put(2, 3, "b", 4)),
     "a number that is used twice": twins(put(0, 9, "a", 5), legal=put(0, 9, "b", 6), illegal=put(0, 9, "b", 5)),
     "numbers begin with 1": twins(legal=put(0, 1, "a", 1), illegal=put(0, 1, "a", 0)),
     "a key is missing before its first write": twins(A1, legal=get(1, 2), illegal=get(2, 3)),
@@ -83,20 +75,11 @@ TWINS: Final = {
     "nothing to delete on a version": twins(
         legal=delete(1, 2, False, if_version=0), illegal=delete(1, 2, False, if_version=3)
     ),
-    "a value that was not written": twins(A1, legal=get(2, 3, "a", 1), illegal=get(2, 3, "z", 1)),
-    "a value of another type": twins(put(0, 1, 1, 1), legal=get(2, 3, 1, 1), illegal=get(2, 3, True, 1)),
     "a version has one value": twins(
         put(0, 1, UNSEEN, 1), get(2, 3, "a", 1), legal=get(4, 5, "a", 1), illegal=get(4, 5, "b", 1)
     ),
     "an unseen value": twins(
         put(0, 9, UNSEEN, 1), put(0, 9, UNSEEN, 2), legal=get(10, 11, "x", 2), illegal=get(10, 11, "x", 1)
-    ),
-    "a version that nobody wrote": twins(A1, legal=get(2, 3, "a", 1), illegal=get(2, 3, "a", 7)),
-    "a lost update": twins(
-        append(0, 1, "x", 1), append(2, 3, "y", 2), legal=get(4, 5, "xy", 2), illegal=get(4, 5, "y", 2)
-    ),
-    "lists are appended": twins(
-        append(0, 1, ("x",), 1), append(2, 3, ("y",), 2), legal=get(4, 5, ("x", "y"), 2), illegal=get(4, 5, ("y",), 2)
     ),
     "bytes behind text": twins(A1, legal=append(2, 3, "x", 2), illegal=append(2, 3, b"x", 2)),
     "a number behind nothing": twins(legal=append(0, 1, "x", 1), illegal=append(0, 1, 1, 1)),
@@ -116,11 +99,6 @@ TWINS: Final = {
         legal=put(4, 5, "c", if_version=7, result=Mismatch(current=2)),
         illegal=put(4, 5, "c", if_version=7, result=Mismatch(current=1)),
     ),
-    "a refusal where versions match": twins(
-        A1,
-        legal=put(2, 3, "b", if_version=0, result=Mismatch(current=1)),
-        illegal=put(2, 3, "b", if_version=1, result=Mismatch(current=1)),
-    ),
     "a refusal without a condition": twins(
         A1,
         legal=put(2, 3, "b", if_version=3, result=Mismatch(current=1)),
@@ -136,17 +114,8 @@ TWINS: Final = {
     ),
     # what is not known
     "an unknown put is seen": twins(A1, get(4, 5, "b", 2), legal=put(2, 3, "b"), illegal=put(2, 3, "c")),
-    "an unknown put is seen only after it began": twins(
-        A1, get(4, 5, "b", 2), legal=put(5, None, "b"), illegal=put(6, None, "b")
-    ),
-    "an unknown put is seen under one number": twins(
-        *(put(0, 1, "a"), get(2, 3, "a", 4)), legal=get(4, 5, "a", 4), illegal=get(4, 5, "a", 5)
-    ),
     "two unknown puts, the later one first": twins(
         *(put(0, None, "a"), get(2, 3, "a", 4), get(4, 5, "a", 6)), legal=put(3, None, "a"), illegal=put(6, None, "a")
-    ),
-    "an unknown put with a number of another's": twins(
-        *(A1, put(2, 3, "b")), legal=get(4, 5, "b", 2), illegal=get(4, 5, "b", 1)
     ),
     "an unknown put under its condition": twins(
         *(A1, get(4, 5, "b", 2)), legal=put(2, 3, "b", if_version=1), illegal=put(2, 3, "b", if_version=0)
@@ -159,9 +128,6 @@ TWINS: Final = {
     ),
     "an unknown put that nobody saw": twins(
         A1, legal=put(2, 3, "b"), illegal=put(2, 3, "b", 2), after=(get(4, 5, "a", 1),)
-    ),
-    "what was not done is not seen": twins(
-        A1, legal=put(2, 3, "b"), illegal=put(2, 3, "b", outcome=NOT_DONE), after=(get(4, 5, "b", 2),)
     ),
     # several keys
     "two keys against the order of time": twins(
@@ -251,12 +217,44 @@ BEFORE: Final = {
 }  # fmt: skip
 
 
+LEFT_OPEN: Final = {
+    "an append that is there twice",
+    "appends of unknown outcome have one order",
+    "bytes behind text",
+    "text behind text, refused",
+    "a number cannot be appended",
+    "a delete",
+    "a delete that found something found it",
+    "a delete that found nothing",
+    "of two deletes one finds the value",
+    "a delete takes a version",
+    "two of them have two",
+    "a version mismatch that names nothing, where versions match",
+    "a delete under a condition",
+    "a delete of unknown outcome",
+    "a read that tells a version may still be of a later write",
+    "an unseen value behind an unseen one",
+    "a delete that does not say what it found",
+}
+"""Of the search's twins: removals, refusals for a type or without a version, unknown appends, values nobody saw."""
+
+
 class TestTwins:
     @pytest.mark.parametrize("name", TWINS)
     def test_one_is_legal_and_one_is_not(self, name: str) -> None:
         legal, illegal = TWINS[name]
         assert by_version(legal) is Judgement.OK
         assert by_version(illegal) is Judgement.ILLEGAL
+
+    @pytest.mark.parametrize("name", test_linearizability.TWINS)
+    def test_those_of_the_search_too_unless_it_leaves_them_open(self, name: str) -> None:
+        legal, illegal = map(by_version, test_linearizability.TWINS[name])
+        if name in LEFT_OPEN:
+            assert legal is not Judgement.ILLEGAL
+            assert illegal is not Judgement.OK
+            assert Judgement.UNKNOWN in (legal, illegal)
+        else:
+            assert (legal, illegal) == (Judgement.OK, Judgement.ILLEGAL)
 
     @pytest.mark.parametrize("name", BEFORE)
     def test_in_a_store_that_may_hold_something(self, name: str) -> None:

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
-from threading import Event, Thread
 from typing import Final
 
 import kv
 from kv.app.histories import Outcome, Write, append_faults
 from raft_actors.faults import Faults
+from tests.cluster.world import Load
 
 ROUNDS: Final = 3
 ROUND_S: Final = 2.0
@@ -30,7 +31,7 @@ SPLIT_S: Final = (1.0, 1.2)
 DOWN_S: Final = 0.5
 OPERATION_S: Final = 3.0
 ENOUGH_S: Final = 20.0
-"""By then each client has done its operations."""
+"""For a read when all is healed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,66 +48,54 @@ class ServiceRow:
     snapshot_log_bytes: int | None = None
     """None: no snapshot is ever taken."""
     least: int = 10
-    """Operations of each client in each round."""
+    """Operations of each client that go well after the faults of each round."""
     keys: int = 20
     """That all clients share."""
 
 
 class ServiceClient:
-    """Asks one thing after the other, until it is told to stop."""
+    """Asks one thing after the other. What it is told, the run records."""
 
     def __init__(self, store: kv.Client, number: int, keys: int) -> None:
         self.writes: list[Write] = []
         """Appends to its own key."""
-        self.done = 0
-        """Operations with a definite answer."""
         self.own = f"own {number}"
         self._store = store
         self._number = number
         self._keys = keys
         self._dice = Random(number)
-        self._asked = 0
 
-    def go_on(self) -> None:
-        """One operation. What it is told, the run records."""
-        self._asked += 1
+    def go_on(self, label: str) -> None:
+        """One operation; its label is what it writes."""
         act = self._dice.choice((self._append_own, self._append_own, self._read_own, self._race, self._any, self._any))
-        try:
-            act()
-        except kv.VersionMismatch:
-            self.done += 1
-        except kv.KVError as failure:
-            self.done += failure.outcome == "not_done" and not isinstance(failure, kv.NoQuorum | kv.Overloaded)
-        else:
-            self.done += 1
+        act(label)
 
-    def _append_own(self) -> None:
-        token = f"{self._number}.{self._asked}"
+    def _append_own(self, label: str) -> None:
         outcome: Outcome = "unknown"
         try:
-            self._store.append(self.own, [token])
+            self._store.append(self.own, [label])
             outcome = "ok"
         except kv.KVError as failure:
             outcome = failure.outcome
             raise
         finally:
-            self.writes.append(Write(client=self._number, key=self.own, token=token, outcome=outcome))
+            self.writes.append(Write(client=self._number, key=self.own, token=label, outcome=outcome))
 
-    def _read_own(self) -> None:
+    def _read_own(self, _: str) -> None:
         self._store.get(self.own)
 
-    def _race(self) -> None:
+    def _race(self, label: str) -> None:
         found = self._store.get_versioned("raced for")
         version = 0 if found is None else found.version
-        self._store.put("raced for", {"client": self._number, "asked": self._asked}, if_version=version)
+        self._store.put("raced for", {"client": self._number, "label": label}, if_version=version)
 
-    def _any(self) -> None:
+    def _any(self, label: str) -> None:
         key = f"any {self._dice.randrange(self._keys)}"
         throw = self._dice.random()
         if throw < 0.45:
             self._store.get(key)
         elif throw < 0.95:
-            self._store.append(key, f"({self._number}, {self._asked}), ")
+            self._store.append(key, f"({self._number}, {label}), ")
         else:
             self._store.put(key, f"{self._number}: ")
 
@@ -118,9 +107,7 @@ class Service:
         self._row = row
         self._faults = faults
         self._dice = Random(row.name)
-        self._stop = Event()
         self._clients = [ServiceClient(connect(f"c{i}"), i, row.keys) for i in range(row.clients)]
-        self._failures: list[BaseException] = []
 
     def play(self, store: kv.Client) -> None:
         """Three rounds; after each all is healed, and every acknowledged append is there once."""
@@ -133,27 +120,11 @@ class Service:
             assert append_faults(writes, found) == []
 
     def _round(self) -> None:
-        before = [client.done for client in self._clients]
-        self._stop.clear()
-        threads = [Thread(target=self._ask, args=(client,), daemon=True) for client in self._clients]
-        for thread in threads:
-            thread.start()
-        try:
+        with ExitStack() as ended:
+            loads = [ended.enter_context(Load(client.go_on, threads=1)) for client in self._clients]
             self._disturb()
-            self._wait_for_enough(before)
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join(2 * OPERATION_S + kv.client.WAIT_GRACE_S)
-        assert not any(thread.is_alive() for thread in threads), "a client's call does not end"
-        assert self._failures == []
-
-    def _ask(self, client: ServiceClient) -> None:
-        try:
-            while not self._stop.is_set():
-                client.go_on()
-        except BaseException as failure:  # the test says so, in its own thread
-            self._failures.append(failure)
+            for load in loads:
+                load.wait_for_more(self._row.least)
 
     def _disturb(self) -> None:
         """What the row wants to go wrong, for as long as a round lasts; all is mended in the end."""
@@ -173,17 +144,8 @@ class Service:
         self._faults.remove(cut)
 
     def _split(self) -> str:
-        """The members in two halves, whoever they are; nobody alone on the larger side is left out."""
+        """The members in two parts, whoever they are, and neither is empty."""
         members = list(range(self._row.size))
         self._dice.shuffle(members)
         at = self._dice.randint(1, len(members) - 1)
         return self._faults.partition(members[:at], members[at:])
-
-    def _wait_for_enough(self, before: list[int]) -> None:
-        deadline_s = time.monotonic() + ENOUGH_S
-        while time.monotonic() < deadline_s:
-            done = [client.done - start for client, start in zip(self._clients, before, strict=True)]
-            if min(done) >= self._row.least or self._failures:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{ENOUGH_S:g} s after the last fault clients have done {done} of {self._row.least} each")
