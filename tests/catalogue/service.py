@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -120,11 +119,9 @@ class Service:
             assert append_faults(writes, found) == []
 
     def _round(self) -> None:
-        with ExitStack() as ended:
-            loads = [ended.enter_context(Load(client.go_on, threads=1)) for client in self._clients]
+        with Load(*(client.go_on for client in self._clients), threads=1) as load:
             self._disturb()
-            for load in loads:
-                load.wait_for_more(self._row.least)
+            load.wait_for_more_of_each(self._row.least)
 
     def _disturb(self) -> None:
         """What the row wants to go wrong, for as long as a round lasts; all is mended in the end."""

@@ -151,14 +151,19 @@ class Load:
 
     _names = itertools.count()
 
-    def __init__(self, operation: Callable[[str], object], threads: int = 2) -> None:
+    def __init__(self, *operations: Callable[[str], object], threads: int = 2) -> None:
+        """One operation for all threads, or several, each with a thread of its own."""
         self.acknowledged: list[str] = []
         self.not_done: list[str] = []
         self.unknown: list[str] = []
-        self._operation = operation
+        own = operations if len(operations) > 1 else operations * threads
+        self._acknowledged_by = [0] * len(own)
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run, name=f"load-{number}") for number in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(number, operation), name=f"load-{number}")
+            for number, operation in enumerate(own)
+        ]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -179,17 +184,27 @@ class Load:
         eventually(lambda: self._failures or len(self.acknowledged) >= enough)
         assert not self._failures, self._failures
 
+    def wait_for_more_of_each(self, count: int) -> None:
+        """Until each thread has `count` more acknowledged."""
+        enough = [done + count for done in self._acknowledged_by]
+        eventually(
+            lambda: (
+                self._failures or all(done >= least for done, least in zip(self._acknowledged_by, enough, strict=True))
+            )
+        )
+        assert not self._failures, self._failures
+
     def check(self, counts: dict[str, int]) -> None:
         """Every acknowledged operation is there once, none twice, and none that certainly did not happen."""
         assert [label for label in self.acknowledged if counts.get(label) != 1] == []
         assert [label for label, count in counts.items() if count != 1] == []
         assert [label for label in self.not_done if label in counts] == []
 
-    def _run(self) -> None:
+    def _run(self, number: int, operation: Callable[[str], object]) -> None:
         while not self._stop.is_set():
             label = f"{next(self._names):06}"
             try:
-                self._operation(label)
+                operation(label)
             except OperationError as failure:
                 (self.unknown if failure.outcome == "unknown" else self.not_done).append(label)
             except BaseException as failure:
@@ -197,6 +212,7 @@ class Load:
                 raise
             else:
                 self.acknowledged.append(label)
+                self._acknowledged_by[number] += 1
 
 
 def run_script(path: Path, *arguments: str, environment: dict[str, str] | None = None, timeout_s: float = 90) -> str:
