@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from raft_actors.core.messages import Message
 from raft_actors.faults.plan import Plan
 from raft_actors.faults.rules import Part, Rule
 from raft_actors.peer.perform import METHODS
@@ -143,9 +144,12 @@ class Lab(ABC):
             plan.cut(src + self.first_number, dst + self.first_number)
         return plan.rules
 
-    def rpc_count(self) -> int:
-        """Calls between peers up to now: RequestVote, PreVote, AppendEntries, InstallSnapshot, delivered or not."""
-        return sum(int(row["offered"]) for row in self._rpcs() if row["part"] == Part.REQUEST)
+    def rpc_count(self, *messages: type[Message]) -> int:
+        """Calls between peers up to now, delivered or not: those with these messages; without any, all of `COUNTED`."""
+        methods = frozenset(METHODS[message] for message in messages) or COUNTED
+        return sum(
+            int(row["offered"]) for row in self._rpcs() if row["part"] == Part.REQUEST and row["method"] in methods
+        )
 
     def rpc_bytes(self) -> int:
         """Bytes of their arguments and of their answers; those that were lost on their way count, too."""
