@@ -45,6 +45,11 @@ class Nodes:
             self.add(rack)
         ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
 
+    @property
+    def address(self) -> str:
+        """For other drivers."""
+        return str(self._cluster.address)
+
     def add(self, rack: str) -> None:
         """A node with this label, its own data root, and our packages."""
         environment = {"NODE_DATA": str(self._root / rack), "PYTHONPATH": str(REPOSITORY)}
