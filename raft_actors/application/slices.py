@@ -141,7 +141,8 @@ class StateSlicer:
         """`last`: the entry after which the state is as `pieces` have it."""
         self.last: Final = last
         self._pieces = pieces
-        self._gathered = bytearray()
+        self._gathered: list[bytes | memoryview] = []
+        self._gathered_bytes = 0
         self._exhausted = False
         self._kept: tuple[Slice, bytes] | None = None
 
@@ -153,30 +154,46 @@ class StateSlicer:
     @property
     def gathered_bytes(self) -> int:
         """Of the next slice."""
-        return len(self._gathered)
+        return self._gathered_bytes
 
     def gather(self, bytes_max: int) -> bool:
         """One short step towards a slice of `bytes_max`. True when there is one. Raises what the machine raises."""
-        before = len(self._gathered)
+        before = self._gathered_bytes
         for _ in range(STEP_PIECES):
-            if self._exhausted or len(self._gathered) >= bytes_max:
+            if self._exhausted or self._gathered_bytes >= bytes_max:
                 return True
-            if len(self._gathered) - before >= STEP_BYTES:
+            if self._gathered_bytes - before >= STEP_BYTES:
                 return False
             piece = next(self._pieces, None)
             if piece is None:
                 self._exhausted = True
             else:
-                self._gathered += piece
-        return self._exhausted or len(self._gathered) >= bytes_max
+                self._gathered.append(piece)
+                self._gathered_bytes += len(piece)
+        return self._exhausted or self._gathered_bytes >= bytes_max
 
     def take(self, bytes_max: int) -> tuple[Slice, bytes]:
         """The slice that was gathered, of at most `bytes_max`; less, where gathering has not ended."""
         offset = self.offset
-        data = bytes(memoryview(self._gathered)[:bytes_max])
-        del self._gathered[:bytes_max]
-        self._kept = (describe(self.last, offset, data, ends=self._exhausted and not self._gathered), data)
+        rest = self._cut_off(bytes_max)
+        data = b"".join(self._gathered)
+        self._gathered, self._gathered_bytes = rest, sum(map(len, rest))
+        self._kept = (describe(self.last, offset, data, ends=self._exhausted and not rest), data)
         return self._kept
+
+    def _cut_off(self, bytes_max: int) -> list[bytes | memoryview]:
+        """What was gathered beyond so many bytes, taken from the end. Bytes are copied once, where they are joined."""
+        rest: list[bytes | memoryview] = []
+        beyond = self._gathered_bytes - bytes_max
+        while beyond > 0:
+            piece = self._gathered.pop()
+            if len(piece) > beyond:
+                at = len(piece) - beyond
+                self._gathered.append(memoryview(piece)[:at])
+                piece = memoryview(piece)[at:]
+            rest.append(piece)
+            beyond -= len(piece)
+        return rest[::-1]
 
     def read(self, bytes_max: int) -> tuple[Slice, bytes]:
         """The next slice in one go, for whoever may wait for it."""

@@ -22,7 +22,7 @@ from raft_actors.errors import AlreadyThere, BackupDamaged, BackupFailed, Backup
 from raft_actors.storage.files import FILE_MODE, OsFiles
 from raft_actors.storage.image import ImpossibleRecord
 from raft_actors.storage.records import FORMAT_VERSION, MAGIC, SNAPSHOT_HEADER, Frame, read_frame
-from raft_actors.storage.snapshot_records import SnapshotHeader, decode_header, encode_chunk, encode_end, encode_header
+from raft_actors.storage.snapshot_records import SnapshotHeader, decode_header, enclose_chunk, encode_end, encode_header
 from raft_actors.storage.snapshots import SnapshotRecords
 
 UNFINISHED_SUFFIX: Final = ".part"
@@ -67,9 +67,9 @@ class BackupWriter:
         assert 0 < len(chunk) <= CHUNK_BYTES_MAX, f"a chunk of {len(chunk)} bytes; cut the state in smaller ones"
         self._count += 1
         self.size += len(chunk)
-        data, self._chain = encode_chunk(self._count, bytes(chunk), self._chain)
+        head, tail, self._chain = enclose_chunk(self._count, chunk, self._chain)
         try:
-            self._write(data)
+            self._write(head, chunk, tail)
         except OSError as refusal:
             self._fail(refusal)
 
@@ -96,12 +96,13 @@ class BackupWriter:
             with suppress(OSError):
                 os.unlink(self._part)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, *parts: bytes | memoryview) -> None:
         assert self._descriptor is not None, "this backup is written, abandoned or failed"
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        self._unsynced += len(data)
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            self._unsynced += len(part)
         if self._unsynced >= CHUNK_BYTES_MAX:
             os.fdatasync(self._descriptor)  # or the last sync takes them all, beside a member's log
             self._unsynced = 0

@@ -243,7 +243,7 @@ def read_all(files: Files, descriptor: int, size: int, offset: int = 0) -> bytes
     return b"".join(parts)
 
 
-def write_all(files: Files, descriptor: int, data: bytes, offset: int) -> None:
+def write_all(files: Files, descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Write until everything is written: one call may write less. Raises OSError."""
     rest = memoryview(data)
     while rest:

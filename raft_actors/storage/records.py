@@ -144,11 +144,17 @@ def seed_of(directory_id: DirectoryId, segment: int, offset: int) -> int:
     return crc32(_SEED.pack(directory_id, segment, offset))
 
 
+def enclose(kind: int, at: EntryId, body: bytes | memoryview, chain: int) -> tuple[bytes, bytes, int]:
+    """What stands before and behind the body of one record, and the record's CRC: a large body need not be copied."""
+    head = _HEAD.pack(MAGIC, FORMAT_VERSION, kind, len(body), at.index, at.term)
+    crc = crc32(body, crc32(head, chain))
+    return head, _CRC.pack(crc), crc
+
+
 def encode_frame(kind: int, at: EntryId, body: bytes, chain: int) -> tuple[bytes, int]:
     """One record, and its CRC."""
-    framed = _HEAD.pack(MAGIC, FORMAT_VERSION, kind, len(body), at.index, at.term) + body
-    crc = crc32(framed, chain)
-    return framed + _CRC.pack(crc), crc
+    head, tail, crc = enclose(kind, at, body, chain)
+    return head + body + tail, crc
 
 
 def read_length(head: bytes) -> int | None:

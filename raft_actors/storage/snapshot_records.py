@@ -28,6 +28,7 @@ from raft_actors.storage.records import (
     SNAPSHOT_HEADER,
     Frame,
     Identity,
+    enclose,
     encode_frame,
     encode_name,
     read_name,
@@ -119,9 +120,9 @@ def decode_header(frame: Frame) -> SnapshotHeader:
         raise ImpossibleRecord(f"a snapshot's header of a form that is not known: {refusal}") from refusal
 
 
-def encode_chunk(count: int, chunk: bytes, chain: int) -> tuple[bytes, int]:
-    """The record of the chunk with this number, from 1 up, and its CRC."""
-    return encode_frame(SNAPSHOT_CHUNK, EntryId(Term(0), LogIndex(count)), chunk, chain)
+def enclose_chunk(count: int, chunk: bytes | memoryview, chain: int) -> tuple[bytes, bytes, int]:
+    """What stands before and behind the chunk with this number, from 1 up, in its record, and the record's CRC."""
+    return enclose(SNAPSHOT_CHUNK, EntryId(Term(0), LogIndex(count)), chunk, chain)
 
 
 def encode_end(count: int, size: int, chain: int) -> bytes:

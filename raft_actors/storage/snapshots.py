@@ -40,7 +40,7 @@ from raft_actors.storage.snapshot_records import (
     SnapshotHeader,
     SnapshotName,
     decode_header,
-    encode_chunk,
+    enclose_chunk,
     encode_end,
     encode_header,
     is_end,
@@ -85,8 +85,8 @@ class SnapshotWriter:
         assert 0 < len(chunk) <= CHUNK_BYTES_MAX, f"a chunk of {len(chunk)} bytes; cut the state in smaller ones"
         self._count += 1
         self._size += len(chunk)
-        data, self._chain = encode_chunk(self._count, bytes(chunk), self._chain)
-        self._record(data)
+        head, tail, self._chain = enclose_chunk(self._count, chunk, self._chain)
+        self._record(head, chunk, tail)
 
     def commit(self) -> None:
         """Make it durable under its name. Raises `SnapshotFailed`; a later start may then find it, and whole."""
@@ -116,20 +116,21 @@ class SnapshotWriter:
             with suppress(OSError):  # what is not finished is removed by a start
                 self._directory.files.unlink(self._directory.descriptor, self._name)
 
-    def _record(self, data: bytes) -> None:
+    def _record(self, *parts: bytes | memoryview) -> None:
         try:
-            self._append(data)
+            self._append(*parts)
         except OSError as refusal:
             self._fail(refusal)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, *parts: bytes | memoryview) -> None:
         assert self._descriptor is not None, "this snapshot is written, abandoned or failed"
-        room = self._directory.files.room(self._descriptor)
-        if room.free - len(data) < min(RESERVE_BYTES_MAX, room.total // RESERVE_SHARE):
+        room, size = self._directory.files.room(self._descriptor), sum(map(len, parts))
+        if room.free - size < min(RESERVE_BYTES_MAX, room.total // RESERVE_SHARE):
             raise OSError(errno.ENOSPC, "the disk is nearly full, and the log needs the rest")
-        write_all(self._directory.files, self._descriptor, data, self._at)
-        self._at += len(data)
-        self._unsynced += len(data)
+        for part in parts:
+            write_all(self._directory.files, self._descriptor, part, self._at)
+            self._at += len(part)
+        self._unsynced += size
         if self._unsynced >= CHUNK_BYTES_MAX:
             self._directory.files.sync_data(self._descriptor)
             self._unsynced = 0
