@@ -19,7 +19,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-without-ray test-on-ray test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench replace dist-check sim sim-speed catalogue mutants storage-campaign power-cuts clean
+.PHONY: help demo test test-without-ray test-on-ray test-floor verify fix quick-bench failover soak snapshot-pause snapshot-bench replace dist-check sim sim-speed catalogue chaos netns-chaos mutants storage-campaign power-cuts clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -39,14 +39,14 @@ demo: $(STAMP) ## the main job: load data, kill the leader, restart everything, 
 
 test: $(STAMP) ## all tests, those on a real Ray cluster too
 	$(MAKE) --no-print-directory --jobs=2 test-without-ray test-on-ray
-	$(BIN)/python -m tests.sim run --minutes 1 --workers 2 --anew --no-record
 
 # The two halves of `make test`. On Ray most of the time is spent waiting, so they run side by side on two cores.
 test-without-ray: $(STAMP)
 	$(BIN)/python -m pytest -m 'not cluster' --ignore=tests/cluster
+	$(BIN)/python -m tests.sim run --minutes 1 --workers 1 --anew --no-record
 
 test-on-ray: $(STAMP)
-	$(BIN)/python -m pytest -m 'cluster and not catalogue'
+	$(BIN)/python -m pytest -m 'cluster and not catalogue' --durations=30
 
 test-floor: build/floor.txt ## all tests, with the oldest Ray that pyproject.toml permits
 	$(MAKE) test VENV=build/floor CONSTRAINTS=$<
@@ -83,6 +83,12 @@ sim-speed: $(STAMP) ## events per second and core with all checks on, and where 
 
 catalogue: $(STAMP) ## REPEAT=1 ROWS=all|real-time: the rows of Ruaft's and of MIT's suites on real actors
 	$(BIN)/python -m tests.catalogue --repeat $(REPEAT) --rows $(ROWS)
+
+chaos: $(STAMP) ## MINUTES=60: one fault after the other on real actors, each history judged; goes on where it was
+	$(BIN)/python -m tests.chaos --chaos $(MINUTES)
+
+netns-chaos: $(STAMP) ## MINUTES=20: partitions between hosts that are network namespaces (root, iproute2, nftables)
+	$(BIN)/python -m tests.netns chaos --chaos $(MINUTES)
 
 mutants: $(STAMP) ## ONLY='a* f16*' SEEDS=20000: bugs put into copies of the code; each has to be caught
 	$(BIN)/python -m tests.mutants run --workers $$(nproc) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach name,$(ONLY),'$(name)')

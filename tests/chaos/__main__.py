@@ -13,7 +13,8 @@ from functools import partial
 from typing import Final
 
 from tests.campaigns import Campaign, Options
-from tests.chaos.kinds import KINDS, name_of
+from tests.chaos.disturbance import name_of
+from tests.chaos.kinds import KINDS
 from tests.chaos.segment import run_segment
 
 SEGMENT_MINUTES: Final = 5.0

@@ -1,35 +1,22 @@
-"""Every kind of fault that chaos knows: what it does, and what ends it.
+"""Every kind of fault of the injector, as chaos does it: to whom, and what ends it.
 
-Here:   `KINDS`; `Begun`, a fault that lasts; `NotNow`.
-Never:  when and which (segment.py), whom a fault may hit (scene.py).
+Here:   `KINDS`.
+Never:  when and which (disturbance.py), whom a fault may hit (scene.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from raft_actors.errors import FaultFailed
 from raft_actors.faults.rules import Node, Part
+from tests.chaos.disturbance import Begun, Kind
 from tests.chaos.scene import NotNow, Scene
 
 SAVE_S: Final = 20.0
 HELD_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """What a fault is until it ends."""
-
-    rules: tuple[str | None, ...] = ()
-    """Ids of the injector's faults: whether they bit is known later. Without any, it has bitten when it has begun."""
-    end: Callable[[], object] | None = None
-    hits: frozenset[int] = frozenset()
-    """Members that no other fault of processes and disks may hit meanwhile, as nobody could say which one bit."""
-
-
-Kind = Callable[[Scene], Begun]
+BRIEF_S: Final = (2.0, 8.0)
+"""How long members are away that are few at a time."""
 
 
 # -- the network ---------------------------------------------------------------------------------------------------
@@ -40,7 +27,10 @@ def _rules(scene: Scene, *rules: str | None) -> Begun:
         for rule in rules:
             scene.faults.remove(rule)
 
-    return Begun(rules=rules, end=end)
+    def bit() -> bool:
+        return any(row["fault_id"] in rules and row["params"]["bit"] for row in scene.faults.faults())
+
+    return Begun(bit=bit, end=end)
 
 
 def partition(scene: Scene) -> Begun:
@@ -163,7 +153,7 @@ def keep_down(scene: Scene) -> Begun:
     """Killed without a restart, until the end."""
     member = scene.target()
     scene.faults.kill(member, stay_down=True)
-    return Begun(end=lambda: scene.faults.restart(member), hits=frozenset({member}))
+    return Begun(end=lambda: scene.faults.restart(member), hits=frozenset({member}), lasts_s=BRIEF_S)
 
 
 def remove_actor(scene: Scene) -> Begun:
@@ -174,7 +164,7 @@ def remove_actor(scene: Scene) -> Begun:
 
 def _pause(scene: Scene, member: int, only: str | None = None) -> Begun:
     scene.faults.pause(member, only=only)  # type: ignore[arg-type]
-    return Begun(end=lambda: scene.faults.resume(member), hits=frozenset({member}))
+    return Begun(end=lambda: scene.faults.resume(member), hits=frozenset({member}), lasts_s=BRIEF_S)
 
 
 def pause_leader(scene: Scene) -> Begun:
@@ -238,7 +228,7 @@ def kill_node(scene: Scene) -> Begun:
     """A raylet dies, and all that runs there; the node comes back."""
     member, rack = scene.on_a_node_to_lose()
     scene.faults.kill_node(member)
-    return Begun(end=lambda: scene.bring_back(rack), hits=scene.members_on(rack))
+    return Begun(end=lambda: scene.bring_back(rack), hits=scene.members_on(rack), lasts_s=BRIEF_S)
 
 
 def kill_owner_of_snapshot(scene: Scene) -> Begun:
@@ -263,20 +253,10 @@ def kill_owner_of_snapshot(scene: Scene) -> Begun:
     return Begun()
 
 
-KINDS: Final[tuple[Kind, ...]] = (
+KINDS: Final[tuple[Kind[Scene], ...]] = (
     *(partition, partition_held, isolate_leader, isolate_follower, one_way, clients_cut_off, answers_lost),
     *(drop, delay, reorder, duplicate, unreliable, long_reordering, long_delays),
     *(kill_member, kill_peer, kill_server, kill_leader, kill_all, keep_down, remove_actor),
     *(pause_leader, pause_peer, pause_server, slow_member),
     *(fail_disk, wipe, damage_log, damage_snapshot, fill_object_store, kill_node, kill_owner_of_snapshot),
 )
-
-
-def name_of(kind: Kind) -> str:
-    """As it stands in tables."""
-    return kind.__name__.replace("_", " ")
-
-
-def seconds_of(kind: Kind, scene: Scene) -> float:
-    """How long one lasts. Members that may be down for long are few at a time, so those last less."""
-    return scene.dice.uniform(2.0, 8.0 if kind in (kill_node, keep_down, pause_leader) else 12.0)
