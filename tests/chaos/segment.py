@@ -82,7 +82,14 @@ def _play(unit: int, minutes: float, seed: int, directory: Path) -> tuple[Found,
             )
             stack.callback(kv.shutdown, group)
             injector = stack.enter_context(faults.connect(group, seed=seed + unit))
-            scene = Scene(group, size, Random(f"{seed} {unit}"), clients=[label for each in labels for label in each], faults=injector, nodes=nodes)
+            scene = Scene(
+                group,
+                size,
+                Random(f"{seed} {unit}"),
+                clients=[label for each in labels for label in each],
+                faults=injector,
+                nodes=nodes,
+            )
             disturbance = Disturbance(scene, KINDS)
             began_s = time.monotonic()
             for driver in drivers:
