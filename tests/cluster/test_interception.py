@@ -7,6 +7,7 @@ while the others have elected another one: what it says then is what can go wron
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import ray
 
 import kv
 from raft_actors import RaftConfig, faults
+from raft_actors.application.limits import CHECKPOINT_INTERVAL
 from raft_actors.application.requests import QUERY, QUERY_ANSWERS, Query, QueryDone
 from raft_actors.core.types import MemberId
 from raft_actors.faults import Faults
@@ -174,7 +176,7 @@ def test_each_kind_of_message_can_be_held_and_let_go(
     injector: Faults, near: kv.Client, method: str, part: Part
 ) -> None:
     """One message of that kind waits, arrives when it may, and everything goes on. (Offers and slices of snapshots:
-    above, and in test_faults.py.)"""
+    above, and in test_faults.py; reports of chains and invitations: below.)"""
     leads = leader_of(NAME)
     injector.cut(None, None, part=part, held=True, method=method)
     if method in ("request_vote", "hello"):
@@ -188,6 +190,41 @@ def test_each_kind_of_message_can_be_held_and_let_go(
     assert write.result(2 * PATIENT_S) > 0
     read.result(PATIENT_S)
     assert near.get("each", timeout_s=PATIENT_S) == method
+
+
+@pytest.mark.catalogue
+@pytest.mark.parametrize("part", list(Part))
+def test_reports_of_state_chains_can_be_held_and_let_go(injector: Faults, near: kv.Client, part: Part) -> None:
+    """Nobody waits for them: the store serves, and states are compared later."""
+    leader_of(NAME)
+    injector.cut(None, None, part=part, held=True, method="report_chains")
+    for number in range(CHECKPOINT_INTERVAL):
+        near.put("chains", number, timeout_s=PATIENT_S)
+    held = injector.wait_for_held(1, method="report_chains", timeout_s=PATIENT_S)
+    injector.let_go(*held)
+    eventually(lambda: not set(held) & set(injector.held()))
+    injector.heal()
+    assert near.get("chains", timeout_s=PATIENT_S) == CHECKPOINT_INTERVAL - 1
+    assert eventually(chains_at_rest)
+
+
+@pytest.mark.catalogue
+@pytest.mark.parametrize("part", list(Part))
+def test_an_invitation_can_be_held_and_let_go(injector: Faults, near: kv.Client, part: Part) -> None:
+    """A replaced member's new directory is invited; the replacement ends when the invitation, or its answer, comes."""
+    behind = others_of_three(leader_of(NAME))[0]
+    old = row_of(NAME, behind).directory_id
+    injector.cut(None, behind, part=part, held=True, method="join")
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(kv.membership(NAME).replace, behind, timeout_s=2 * PATIENT_S)
+        held = injector.wait_for_held(1, dst=behind, method="join", timeout_s=PATIENT_S)
+        near.put("joins", part.value, timeout_s=PATIENT_S)
+        injector.let_go(*held)
+        injector.heal()
+        replacing.result()
+    eventually(lambda: all_running(NAME))
+    assert row_of(NAME, behind).directory_id not in (None, old)
+    assert near.get("joins", timeout_s=PATIENT_S) == part.value
 
 
 @pytest.mark.parametrize("method", ["append_entries", "request_vote"])
