@@ -18,8 +18,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from raft_actors import Faults
 from raft_actors.core.types import MemberId
+from raft_actors.faults import Faults
 from raft_actors.names import NAMESPACE, peer_name
 from tests.chaos.members import Members, NotNow, rack_of
 from tests.cluster.three_nodes import RACKS, Nodes

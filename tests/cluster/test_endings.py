@@ -12,8 +12,9 @@ import ray
 from ray._private.internal_api import node_stats
 
 import kv
-from raft_actors import Faults, faults
+from raft_actors import faults
 from raft_actors.errors import PeerFailed
+from raft_actors.faults import Faults
 from raft_actors.names import NAMESPACE
 from tests.cluster.world import actors_of, eventually, leader_of
 
