@@ -27,6 +27,8 @@ STEP_BYTES: Final = 256 * 1024
 """What one step gathers of a state, or a little more: about a millisecond."""
 STEP_PIECES: Final = 500
 """The same for a state of many small pieces."""
+LARGE_BYTES: Final = 64 * 1024
+"""A piece of a state that is copied no more often than it must be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class StateSlicer:
         """`last`: the entry after which the state is as `pieces` have it."""
         self.last: Final = last
         self._pieces = pieces
-        self._gathered: list[bytes | memoryview] = []
+        self._gathered: list[bytes | bytearray | memoryview] = []
         self._gathered_bytes = 0
         self._exhausted = False
         self._kept: tuple[Slice, bytes] | None = None
@@ -168,9 +170,21 @@ class StateSlicer:
             if piece is None:
                 self._exhausted = True
             else:
-                self._gathered.append(piece)
-                self._gathered_bytes += len(piece)
+                self._add(piece)
         return self._exhausted or self._gathered_bytes >= bytes_max
+
+    def _add(self, piece: bytes) -> None:
+        """Large pieces are joined by `take`. Small ones are joined here, step by step: tens of thousands at once would
+        stop all threads for longer than a loop may stall."""
+        if len(piece) >= LARGE_BYTES:
+            self._gathered.append(piece)
+        else:
+            tail = self._gathered[-1] if self._gathered else None
+            if not isinstance(tail, bytearray):
+                tail = bytearray()
+                self._gathered.append(tail)
+            tail += piece
+        self._gathered_bytes += len(piece)
 
     def take(self, bytes_max: int) -> tuple[Slice, bytes]:
         """The slice that was gathered, of at most `bytes_max`; less, where gathering has not ended."""
@@ -181,9 +195,9 @@ class StateSlicer:
         self._kept = (describe(self.last, offset, data, ends=self._exhausted and not rest), data)
         return self._kept
 
-    def _cut_off(self, bytes_max: int) -> list[bytes | memoryview]:
-        """What was gathered beyond so many bytes, taken from the end. Bytes are copied once, where they are joined."""
-        rest: list[bytes | memoryview] = []
+    def _cut_off(self, bytes_max: int) -> list[bytes | bytearray | memoryview]:
+        """What was gathered beyond so many bytes, taken from the end. Nothing is copied."""
+        rest: list[bytes | bytearray | memoryview] = []
         beyond = self._gathered_bytes - bytes_max
         while beyond > 0:
             piece = self._gathered.pop()
