@@ -45,13 +45,13 @@ LINES: Final = 60
 """Of the story, at the command line."""
 
 
-def options_of(row: Row, dice: random.Random) -> Options:
+def options_of(size: int, snapshot_log_bytes: int | None, dice: random.Random) -> Options:
     """A realistic group, and nothing that goes wrong by itself."""
-    config = RaftConfig(snapshot_log_bytes=row.snapshot_log_bytes) if row.snapshot_log_bytes else RaftConfig()
+    config = RaftConfig(snapshot_log_bytes=snapshot_log_bytes) if snapshot_log_bytes else RaftConfig()
     return Options(
-        members=row.size,
+        members=size,
         non_voters=0,
-        places=row.size,
+        places=size,
         administered=False,
         admin_every_us=SECOND_US,
         admin_every_events=1,
@@ -61,7 +61,7 @@ def options_of(row: Row, dice: random.Random) -> Options:
         clients=0,
         files=dice.random() < 0.3,
         codec=True,
-        rates=(RATE_ONE,) * row.size,
+        rates=(RATE_ONE,) * size,
         network_us=dice.choice(((500, 1000), (500, 3000), (2000, 3000))),
         disk_us=dice.choice(((200, 500), (200, 2000), (1000, 2000))),
         stall_us=(0, 0),
@@ -102,7 +102,7 @@ class RowWorld(World):
 
     def __init__(self, row: Row, seed: int, *, kept: int | None) -> None:
         self._row = row
-        options = options_of(row, random.Random(f"{row.name} {seed}"))
+        options = options_of(row.size, row.snapshot_log_bytes, random.Random(f"{row.name} {seed}"))
         super().__init__(seed, options=options, kept=kept, machine=Ledger)
 
     @property
