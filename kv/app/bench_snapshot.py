@@ -4,16 +4,17 @@ Here:   `run_pause`: snapshots of the leader, then of all members at once; gets 
 Never:  tables (figures.py), the command line (bench.py).
 
 A longest stall is the worst moment of a minute or so, and a machine that others use has such moments without us, more
-of them the longer one looks. So the leader takes several snapshots. What one costs is the median of their longest
-stalls. Whether that grows with the state, their least tells: a pause that the state makes is in every snapshot, what
-the machine does besides is not.
+of them the longer one looks: loops of members that take no snapshot stall as long. So only the loops of those who take
+one are looked at, the others for comparison; and the leader takes several. What one costs is the median of their
+longest stalls. Whether that grows with the state, their least tells: a pause that the state makes is in every snapshot,
+what the machine does besides is not.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Future
 from dataclasses import dataclass
 from statistics import median
@@ -59,7 +60,7 @@ class Pause:
     keys: int
     figures: list[Figure]
     stall_ms: float
-    """Longest stall of any loop while the leader took a snapshot; the least of several."""
+    """Longest stall of the leader's loops while it took a snapshot; the least of several."""
 
 
 def missing_memory(keys: int) -> str | None:
@@ -88,7 +89,10 @@ def run_pause(store: kv.Client, keys: int, progress: Callable[[str], None]) -> P
             alone = []
             for _ in range(ROUNDS):
                 alone.append(_take(store, watch, gets, [watch.latest.leader or 0]))
-                progress(f"taken in {alone[-1].taken_s:.0f} s, stall {alone[-1].stall_ms:.1f} ms; waiting for quiet")
+                progress(
+                    f"taken in {alone[-1].taken_s:.0f} s, stall {alone[-1].stall_ms:.1f} ms, of the others "
+                    f"{alone[-1].others_ms:.1f} ms; waiting for quiet"
+                )
                 watch.wait_for(lambda status: longest_stall_ms(status) < QUIET_MS, "quiet loops", 4 * KEPT_S)
             progress("all three take one at once")
             together = _take(store, watch, gets, [0, 1, 2])
@@ -106,6 +110,9 @@ def run_pause(store: kv.Client, keys: int, progress: Callable[[str], None]) -> P
 class _Taken:
     taken_s: float
     stall_ms: float
+    """Of the loops of those who took it."""
+    others_ms: float
+    """Of the other members' loops meanwhile."""
     gap_ms: float
 
 
@@ -120,6 +127,8 @@ def _figures(label: str, taken: list[_Taken], *, at_most: float | None) -> list[
         ),
     ]
     if len(taken) > 1:
+        others_ms = median(each.others_ms for each in taken)
+        figures.append(Figure(name=f"{label}: longest stall of the others' loops{of}", value=others_ms, unit="ms"))
         for which, pick in (("least", min), ("worst", max)):
             stall_ms = pick(each.stall_ms for each in taken)
             figures.append(Figure(name=f"{label}: longest stall of a loop, the {which}", value=stall_ms, unit="ms"))
@@ -130,16 +139,22 @@ def _take(store: kv.Client, watch: Watch, gets: Gets, members: list[int]) -> _Ta
     """Have these members take a snapshot, all at once, of something new."""
     store.put("pause", time.time())
     gets.take_longest_gap_ms()
-    began_s, stall_ms = time.monotonic(), 0.0
+    began_s, stall_ms, others_ms = time.monotonic(), 0.0, 0.0
+    others = [member.id for member in watch.latest.members if member.id not in members]
     peers = [ray.get_actor(peer_name(store.group, MemberId(at)), namespace=NAMESPACE) for at in members]
     pending = saving = [peer.save_snapshot.remote(SAVE_TIMEOUT_S) for peer in peers]
     while pending:
         _, pending = ray.wait(pending, num_returns=len(pending), timeout=1.0)
-        stall_ms = max(stall_ms, longest_stall_ms(watch.latest))
+        stall_ms = max(stall_ms, longest_stall_ms(watch.latest, members))
+        others_ms = max(others_ms, longest_stall_ms(watch.latest, others))
     ray.get(saving)
-    taken_s = time.monotonic() - began_s
-    stall_ms = max(stall_ms, longest_stall_ms(kv.status(store.group)))
-    return _Taken(taken_s=taken_s, stall_ms=stall_ms, gap_ms=gets.take_longest_gap_ms())
+    taken_s, status = time.monotonic() - began_s, kv.status(store.group)
+    return _Taken(
+        taken_s=taken_s,
+        stall_ms=max(stall_ms, longest_stall_ms(status, members)),
+        others_ms=max(others_ms, longest_stall_ms(status, others)),
+        gap_ms=gets.take_longest_gap_ms(),
+    )
 
 
 def growth(small: Pause, large: Pause) -> Figure:
@@ -152,10 +167,15 @@ def growth(small: Pause, large: Pause) -> Figure:
     )
 
 
-def longest_stall_ms(status: kv.Status) -> float:
-    """Of any peer's or server's loop, lately."""
+def longest_stall_ms(status: kv.Status, members: Container[int] | None = None) -> float:
+    """Of the peers' and servers' loops of these members, or of all, lately."""
     return max(
-        (stall or 0.0 for member in status.members for stall in (member.stall_ms_max, member.server_stall_ms_max)),
+        (
+            stall or 0.0
+            for member in status.members
+            for stall in (member.stall_ms_max, member.server_stall_ms_max)
+            if members is None or member.id in members
+        ),
         default=0.0,
     )
 
