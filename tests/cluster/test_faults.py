@@ -419,6 +419,7 @@ def test_small_snapshots_travel_under_faults(group_name: str, data_dir: str) -> 
         assert store.get("k39.3", timeout_s=PATIENT_S) == "x" * 16_000
 
 
+@pytest.mark.catalogue
 def test_a_full_object_store_makes_a_snapshot_late_and_no_worse(group_name: str, data_dir: str) -> None:
     """What others put into it waits and goes to the file system; the member that lags catches up all the same."""
     small = RaftConfig(**{**FAST.to_dict(), "snapshot_log_bytes": 300_000})

@@ -84,6 +84,7 @@ def test_row_timing_sensitive(row: ServiceRow, begin: Begin) -> None:
     assert (max(snapshots) > 0) is (row.snapshot_log_bytes is not None)
 
 
+@pytest.mark.catalogue
 def test_unreliable_one_key_many_clients(begin: Begin) -> None:
     """Five clients append ten things each to one key, on a network that loses, with a snapshot at each step: each is
     there once, and those of a client in its order."""
@@ -104,6 +105,7 @@ def test_unreliable_one_key_many_clients(begin: Begin) -> None:
     injector.check()
 
 
+@pytest.mark.catalogue
 def test_one_partition(begin: Begin) -> None:
     """Those who were cut off with the old leader say nothing well, the others go on; after the healing all is well."""
     store = begin(5, SMALLEST)

@@ -105,6 +105,7 @@ def test_leader_partition_4a(begin: Begin) -> None:
     all_have(group, total)
 
 
+@pytest.mark.catalogue
 def test_restart_replay_4a(begin: Begin) -> None:
     """A hundred increments, everybody killed: the next one returns 101."""
     group = begin()
@@ -133,6 +134,7 @@ def test_shutdown_4a(begin: Begin) -> None:
     }
 
 
+@pytest.mark.catalogue
 def test_restart_submit_4a(begin: Begin) -> None:
     """Both at once: submits that meet the death of everybody and their return are counted once at most."""
     group = begin()
@@ -151,6 +153,7 @@ def test_restart_submit_4a(begin: Begin) -> None:
     all_have(group, total)
 
 
+@pytest.mark.catalogue
 def test_snapshot_4c(begin: Begin) -> None:
     """A hundred increments: the log stays within twice its size and a batch, and nothing is lost by a restart."""
     group = begin(SMALL)

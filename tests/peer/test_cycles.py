@@ -14,6 +14,7 @@ from raft_actors.application.frames import RawFrame, encode_batch
 from raft_actors.codec import encode_genesis
 from raft_actors.core.types import DirectoryId
 from raft_actors.errors import PeerFailed
+from raft_actors.peer import disk, lane
 from raft_actors.peer.peer import Peer
 from raft_actors.peer.surroundings import PeerOptions
 from raft_actors.storage.interface import Storage
@@ -22,8 +23,6 @@ from tests.peer.node import ONE, QUICK, Node, genesis, state_of
 from tests.peer.test_runtime import LONG_S, wait_for
 from tests.rig.disks import GROUP
 
-CYCLES = 1000
-"""Of lives."""
 FIRST = 20
 """Lives after which everything is as it stays: modules are loaded, arenas and files opened once."""
 
@@ -42,15 +41,17 @@ class NodeWithDisk(Node):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("patience_s", [LONG_S, 0.0], ids=["in order", "at once"])
-def test_lives(tmp_path: Path, patience_s: float) -> None:
+@pytest.mark.parametrize(("lives", "patience_s"), [(1000, LONG_S), (200, 0.0)], ids=["in order", "at once"])
+def test_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: int, patience_s: float) -> None:
     """Opened, elected, a command on its way, killed: a thousand times on one directory.
 
     At once: `kill` waits for nobody, so what it leaves behind ends by itself, and the next life waits for the lock.
     """
+    for module, pause in ((disk, "IDLE_S"), (lane, "WAIT_S")):
+        monkeypatch.setattr(module, pause, 0.005)  # a tenth of a second each, and a thousand would take minutes
     process, before = psutil.Process(), (0, 0)
     node = NodeWithDisk(tmp_path / "member")
-    for life in range(CYCLES):
+    for life in range(lives):
         if life == FIRST:
             before = _left(process)
         _live(node, life, patience_s)

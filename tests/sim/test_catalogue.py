@@ -20,7 +20,7 @@ from tests.sim.collector import each_seed
 SEEDS: Final = 200
 SEEDS_PER_TEST: Final = 50
 """A test has its time limit, and workers share them."""
-SERVICE_SEEDS: Final = 10
+SERVICE_SEEDS: Final = 2
 """Of each row of the key-value store, with each limit of snapshots."""
 
 
