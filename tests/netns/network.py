@@ -116,6 +116,7 @@ class Network:
         _run("ip", "-n", name, "address", "add", f"{self.address(host)}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             _run("ip", "-n", name, "link", "set", device, "up")
+        _run("ip", "-n", name, "route", "add", "default", "dev", "eth0")  # who asks for his own address goes this way
         self._nft(host, "add", "table", *TABLE)
         self._nft(host, "add", "set", *TABLE, "lost", "{ type ipv4_addr; counter; }")
         self._nft(host, "add", "chain", *TABLE, "arriving", "{ type filter hook input priority 0; }")

@@ -1,4 +1,4 @@
-"""`python -m tests.netns.play`: a segment as it runs on the first host. Prints what it found as JSON.
+"""`python -m tests.netns.play`: a segment as it runs on the first host. Leaves what it found as JSON.
 
 Here:   a group with a member on each host, two drivers beside Ray's head, partitions, the verdict.
 Never:  the hosts and their Ray, which are there before (segment.py).
@@ -26,6 +26,8 @@ from tests.netns.network import Network
 
 SIZE: Final = 3
 GROUP: Final = "netns"
+RESULT: Final = "result.json"
+"""In the directory of what runs on the hosts: Ray writes into everybody's output."""
 LABELS: Final = (("c0", "c1", "c2", "c3"), ("c4", "c5", "c6", "c7"))
 """Of each driver's clients."""
 
@@ -67,5 +69,6 @@ def main(address: str, prefix: str, directory: Path, seconds: float, seed: int) 
 
 
 if __name__ == "__main__":
-    said = main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))
-    print("SAW " + json.dumps(said))
+    directory = Path(sys.argv[3])
+    played = main(sys.argv[1], sys.argv[2], directory, float(sys.argv[4]), int(sys.argv[5]))
+    (directory / RESULT).write_text(json.dumps(played))

@@ -23,6 +23,8 @@ STORE_BYTES: Final = 80 * 1024 * 1024
 START_S: Final = 60.0
 END_S: Final = 20.0
 STARTED: Final = "Ray runtime started"
+ENVIRONMENT: Final = {"RAY_AUTH_MODE": "disabled"}
+"""Of all that runs on the hosts: Ray's head wants a token otherwise, and nobody else is in this network."""
 
 
 class Rays:
@@ -72,7 +74,9 @@ class Rays:
 
     def _start(self, host: int) -> None:
         """`ray start --block`: its processes end with it."""
-        where = ["--head", f"--port={PORT}"] if host == 0 else [f"--address={self.address}"]
+        where = (
+            ["--head", f"--port={PORT}", "--include-dashboard=false"] if host == 0 else [f"--address={self.address}"]
+        )
         command = [
             str(Path(sys.executable).with_name("ray")),
             "start",
@@ -81,13 +85,17 @@ class Rays:
             f"--node-ip-address={self._network.address(host)}",
             "--num-cpus=1",
             f"--object-store-memory={STORE_BYTES}",
-            "--include-dashboard=false",
             "--disable-usage-stats",
             f"--labels=rack={RACKS[host]}",
             "--block",
         ]
         path = self._directory / f"ray-{host}.log"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NODE_DATA": str(self._directory / RACKS[host])}
+        environment = {
+            **os.environ,
+            **ENVIRONMENT,
+            "PYTHONPATH": str(ROOT),
+            "NODE_DATA": str(self._directory / RACKS[host]),
+        }
         with path.open("ab") as log:
             begun = log.tell()
             self._nodes[host] = subprocess.Popen(

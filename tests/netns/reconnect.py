@@ -1,7 +1,7 @@
 """`python -m tests.netns.reconnect`: how long Ray needs after an outage, and how long the store needs beside it.
 
 Here:   all hosts are apart for some seconds; from the healing on, the first answer of a plain actor on another host,
-        and the first acknowledged write of a store with a member on each. Prints rows as JSON.
+        and the first acknowledged write of a store with a member on each. Leaves rows as JSON.
 Never:  the hosts (segment.py).
 
 The kernel sends again what was lost, each time after twice as long, so the silence goes on for up to as long again as
@@ -15,6 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ import kv
 from tests.chaos.members import Members, rack_of
 from tests.chaos.verdict import wait_until
 from tests.netns.network import Network
-from tests.netns.play import GROUP, SIZE, start_store
+from tests.netns.play import GROUP, RESULT, SIZE, start_store
 
 OUTAGES_S: Final = (1.0, 3.0, 5.0, 10.0)
 ROUNDS: Final = 3
@@ -91,4 +92,4 @@ def _written(store: kv.Client, healed_s: float) -> float:
 
 
 if __name__ == "__main__":
-    print("SAW " + json.dumps(main(sys.argv[1], sys.argv[2])))
+    (Path(sys.argv[3]) / RESULT).write_text(json.dumps(main(sys.argv[1], sys.argv[2])))

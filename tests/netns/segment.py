@@ -19,7 +19,8 @@ from typing import Any, Final
 from tests.campaigns import Finding, Outcome
 from tests.campaigns.outcome import ROOT
 from tests.netns.network import Network
-from tests.netns.rays import Rays
+from tests.netns.play import RESULT
+from tests.netns.rays import ENVIRONMENT, Rays
 
 HOSTS: Final = 3
 AFTERWARDS_S: Final = 600.0
@@ -45,7 +46,9 @@ def on_hosts(module: str, seconds: float, seed: int) -> dict[str, Any]:
     with Network(HOSTS, prefix=prefix) as network, Rays(network, directory) as rays:
         command = [sys.executable, "-m", module, rays.address, prefix, str(directory), str(seconds), str(seed)]
         with (directory / "said").open("w") as told:
-            playing = subprocess.Popen(network.on(0, *command), cwd=ROOT, stdout=told, stderr=told)
+            playing = subprocess.Popen(
+                network.on(0, *command), cwd=ROOT, stdout=told, stderr=told, env={**os.environ, **ENVIRONMENT}
+            )
         deadline_s = time.monotonic() + seconds + AFTERWARDS_S
         try:
             while playing.poll() is None:
@@ -56,10 +59,11 @@ def on_hosts(module: str, seconds: float, seed: int) -> dict[str, Any]:
         finally:
             playing.kill()
             playing.wait()
-    lines = (directory / "said").read_text(errors="replace").splitlines()
-    if playing.returncode != 0 or not lines or not lines[-1].startswith("SAW "):
-        raise RuntimeError(f"{module} failed, see {directory}: " + "\n".join(lines[-40:]))
-    said: dict[str, Any] = json.loads(lines[-1].removeprefix("SAW "))
+    result = directory / RESULT
+    if playing.returncode != 0 or not result.exists():
+        told_last = (directory / "said").read_text(errors="replace").splitlines()[-40:]
+        raise RuntimeError(f"{module} failed, see {directory}: " + "\n".join(told_last))
+    said: dict[str, Any] = json.loads(result.read_text())
     if said.get("found"):
         print(f"what was recorded stays in {directory}", file=sys.stderr, flush=True)
     else:
