@@ -57,6 +57,7 @@ def live_once(name: str, data_dir: str) -> None:
 
 
 @pytest.mark.catalogue
+@pytest.mark.timeout(400)
 def test_cycles_leave_nothing(ray_cluster: None, group_name: str, data_dir: str) -> None:
     """Twenty times: no process, no name, no object."""
     live_once(group_name, data_dir)
