@@ -214,10 +214,10 @@ def test_an_invitation_can_be_held_and_let_go(injector: Faults, near: kv.Client,
     """A replaced member's new directory is invited; the replacement ends when the invitation, or its answer, comes."""
     behind = others_of_three(leader_of(NAME))[0]
     old = row_of(NAME, behind).directory_id
-    injector.cut(None, behind, part=part, held=True, method="join")
+    injector.cut(None, None, part=part, held=True, method="join")
     with ThreadPoolExecutor(1) as pool:
         replacing = pool.submit(kv.membership(NAME).replace, behind, timeout_s=2 * PATIENT_S)
-        held = injector.wait_for_held(1, dst=behind, method="join", timeout_s=PATIENT_S)
+        held = injector.wait_for_held(1, method="join", timeout_s=PATIENT_S)
         near.put("joins", part.value, timeout_s=PATIENT_S)
         injector.let_go(*held)
         injector.heal()
