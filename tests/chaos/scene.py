@@ -10,7 +10,6 @@ voters in step: no store survives the loss of a majority's disks, so a run in wh
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -23,6 +22,7 @@ from raft_actors.faults import Faults
 from raft_actors.names import NAMESPACE, peer_name
 from tests.chaos.members import Members, NotNow, rack_of
 from tests.cluster.three_nodes import RACKS, Nodes
+from tests.cluster.world import eventually
 
 
 class Scene(Members):
@@ -54,13 +54,12 @@ class Scene(Members):
     # -- what kinds need besides --------------------------------------------------------------------------------------
 
     def save_snapshots(self, member: int, within_s: float) -> None:
-        """Two, with some time between: its log then begins behind whoever is down. Raises `NotNow`."""
+        """Two, of states that differ: its log then begins behind whoever is down. Raises `NotNow`."""
         try:
             peer: Any = ray.get_actor(peer_name(self.group, MemberId(member)), namespace=NAMESPACE)
-            for _ in range(2):
-                time.sleep(0.3)
-                ray.get(peer.save_snapshot.remote(within_s), timeout=within_s + 1.0)
-        except (RayError, ValueError) as failure:
+            first = ray.get(peer.save_snapshot.remote(within_s), timeout=within_s + 1.0)
+            eventually(lambda: ray.get(peer.save_snapshot.remote(within_s), timeout=within_s + 1.0) > first, within_s)
+        except (RayError, ValueError, AssertionError) as failure:
             raise NotNow(f"member {member} takes no snapshot ({type(failure).__name__})") from failure
 
     def bring_back(self, rack: str) -> None:

@@ -16,12 +16,12 @@ import ray
 import kv
 from analysis import check_run, load_run
 from analysis.linearizability import Judgement
+from tests.cluster.world import eventually
 
 HEAL_S: Final = 180.0
 """All members are voters in step by then, whatever was done to them."""
 READ_S: Final = 30.0
 JUDGE_S: Final = 120.0
-LOOK_S: Final = 0.5
 
 Row = dict[str, str | int | float]
 Found = list[tuple[str, str]]
@@ -31,11 +31,11 @@ Found = list[tuple[str, str]]
 def wait_until(look: Callable[[], bool]) -> float | None:
     """Seconds until it is so; None: it was not."""
     began_s = time.monotonic()
-    while time.monotonic() - began_s < HEAL_S:
-        if look():
-            return time.monotonic() - began_s
-        time.sleep(LOOK_S)
-    return None
+    try:
+        eventually(look, HEAL_S)
+    except AssertionError:
+        return None
+    return time.monotonic() - began_s
 
 
 def last_look(store: kv.Client) -> Iterator[str]:

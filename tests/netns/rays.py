@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
 from tests.campaigns.outcome import ROOT
 from tests.cluster.three_nodes import RACKS
+from tests.cluster.world import eventually
 from tests.netns.network import Network
 
 PORT: Final = 6379
@@ -101,11 +101,9 @@ class Rays:
             self._nodes[host] = subprocess.Popen(
                 self._network.on(host, *command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
-        deadline_s = time.monotonic() + START_S
-        while STARTED not in _said(path, begun):
-            if time.monotonic() > deadline_s or self._nodes[host].poll() is not None:
-                raise RuntimeError(f"Ray does not start on host {host}: {_said(path, begun)[-2000:]}")
-            time.sleep(0.1)
+        eventually(lambda: STARTED in _said(path, begun) or self._nodes[host].poll() is not None, START_S)
+        if self._nodes[host].poll() is not None:
+            raise RuntimeError(f"Ray does not start on host {host}: {_said(path, begun)[-2000:]}")
 
 
 def _said(path: Path, begun: int) -> str:

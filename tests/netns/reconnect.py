@@ -25,6 +25,7 @@ import ray
 import kv
 from tests.chaos.members import Members, rack_of
 from tests.chaos.verdict import wait_until
+from tests.cluster.world import eventually
 from tests.netns.network import Network
 from tests.netns.play import GROUP, RESULT, SIZE, start_store
 
@@ -80,13 +81,8 @@ def _answered(echo: Any, healed: threading.Event) -> float:
 
 
 def _written(store: kv.Client, healed_s: float) -> float:
-    while time.monotonic() - healed_s < PATIENCE_S:
-        try:
-            store.put("after the outage", healed_s, timeout_s=1.0)
-            return round(time.monotonic() - healed_s, 2)
-        except kv.KVError:
-            time.sleep(APART_S)
-    return PATIENCE_S
+    eventually(lambda: store.put("after the outage", healed_s, timeout_s=1.0), PATIENCE_S)
+    return round(time.monotonic() - healed_s, 2)
 
 
 if __name__ == "__main__":

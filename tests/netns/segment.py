@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +56,8 @@ def on_hosts(module: str, seconds: float, seed: int) -> dict[str, Any]:
                 if time.monotonic() > deadline_s:
                     raise TimeoutError(f"{module} did not end in time; what it said is in {directory}")
                 restarted += len(rays.mend())
-                time.sleep(LOOK_S)
+                with suppress(subprocess.TimeoutExpired):
+                    playing.wait(LOOK_S)
         finally:
             playing.kill()
             playing.wait()
